@@ -1,0 +1,94 @@
+"""Random views of one training crop, made of MONAI transforms and decided by one seed.
+
+Augmentation sees the normalised image (channels, height, width) and its label together: spatial
+transforms move both by the same map, the label by nearest neighbour, so it stays a class index.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.dictionary import (
+    RandGaussianSmoothd,
+    RandScaleIntensityFixedMeand,
+    RandStdShiftIntensityd,
+)
+from monai.transforms.spatial.dictionary import Rand2DElasticd, RandAffined, RandFlipd, RandRotate90d
+from numpy.typing import NDArray
+
+from .fixedpoint import F32
+
+MARGIN = 0.25  # of the crop on each side: what rotation, scaling and elastic moves may bring into view
+TURN, ZOOM, SHEAR = float(np.deg2rad(15.0)), 0.1, 0.05
+AFFINE_PROBABILITY, ELASTIC_PROBABILITY = 0.35, 0.35
+_BOTH = ("image", "label")
+
+
+class Augmentation:
+    """Flips, quarter turns (of square crops), a small affine or elastic move, and intensity changes.
+
+    Takes a patch that is larger than the crop by ``margin`` pixels a side and returns its middle,
+    so that a deformation brings in real surroundings, not padding. Keeps no state between calls:
+    the view is a function of (patch, seed). Not for two threads at once.
+    """
+
+    def __init__(self, crop: tuple[int, int]) -> None:
+        self.crop = crop
+        self.margin = (round(crop[0] * MARGIN), round(crop[1] * MARGIN))
+        warp: dict[str, Any] = {
+            "keys": _BOTH,
+            "prob": 1.0,
+            "spatial_size": crop,
+            "mode": ("bilinear", "nearest"),
+            "padding_mode": "reflection",
+            "rotate_range": TURN,
+            "shear_range": SHEAR,
+            "scale_range": ZOOM,
+        }
+        self._affine = Compose([RandAffined(**warp)])
+        self._elastic = Compose([Rand2DElasticd(spacing=(32, 32), magnitude_range=(1.0, 4.0), **warp)])
+        flips = [RandFlipd(_BOTH, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
+        turns = [RandRotate90d(_BOTH, prob=0.75)] if crop[0] == crop[1] else []
+        self._moves = Compose([*flips, *turns])
+        # Relative to the image's own mean and spread, so that they suit z-scores, windows and raw values alike.
+        self._intensity = Compose(
+            [
+                RandScaleIntensityFixedMeand("image", factors=0.25, prob=0.5, fixed_mean=True),
+                RandStdShiftIntensityd("image", factors=0.25, prob=0.5),
+                RandGaussianSmoothd("image", sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0), prob=0.15),
+            ]
+        )
+
+    def __call__(self, image: F32, label: NDArray[np.uint8], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One random view.
+
+        Args:
+            image: float32 (C, h + 2 * margin, w + 2 * margin), normalised.
+            label: uint8 (h + 2 * margin, w + 2 * margin) class indices.
+            seed: 0 … 2**32 - 1; equal seeds give equal views.
+
+        Returns:
+            float32 (C, h, w) and int64 (h, w), contiguous, sharing no memory with the patch.
+        """
+        views = {"image": torch.from_numpy(image), "label": torch.from_numpy(label.astype(np.float32)[None])}
+        choice, *seeds = np.random.default_rng(seed).integers(0, 2**32, size=4, dtype=np.uint64)
+        draw = int(choice) / 2**32
+        if draw < AFFINE_PROBABILITY + ELASTIC_PROBABILITY:
+            views = _apply(self._affine if draw < AFFINE_PROBABILITY else self._elastic, views, seeds[0])
+        else:
+            rows = slice(self.margin[0], self.margin[0] + self.crop[0])
+            columns = slice(self.margin[1], self.margin[1] + self.crop[1])
+            views = {key: view[:, rows, columns] for key, view in views.items()}
+        views = _apply(self._intensity, _apply(self._moves, views, seeds[1]), seeds[2])
+        return _plain(views["image"], torch.float32), _plain(views["label"][0], torch.int64)
+
+
+def _apply(transform: Compose, views: dict[str, torch.Tensor], seed: Any) -> dict[str, torch.Tensor]:
+    transform.set_random_state(seed=int(seed))
+    result: dict[str, torch.Tensor] = transform(views)
+    return result
+
+
+def _plain(view: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.Tensor(view).as_subclass(torch.Tensor).to(dtype).contiguous().clone()

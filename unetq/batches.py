@@ -1,0 +1,214 @@
+"""Batches of a data set's samples: random crops to train on, whole slices to measure on.
+
+A training batch is a pure function of (seed, step): nothing is carried from one step to the next, so
+a run that is resumed at step n sees exactly what an uninterrupted one would have seen.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .augment import Augmentation
+from .data import Sample
+from .errors import ConfigError, DataError
+from .export.program import Preprocessing
+from .fixedpoint import F32
+from .preprocess import normalize, pad_to_multiple
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+T = TypeVar("T")
+CACHE_BYTES = 512 << 20  # normalised slices that are kept; the rest are normalised again at each visit
+_ORDER, _VIEW = 0, 1  # streams of random numbers drawn from one seed
+
+
+class CropDataset:
+    """Random training crops of labelled slices, addressed by (step, index).
+
+    Every slice comes once before any comes again, in an order that is shuffled anew each time. The
+    slice is normalised whole, then cropped at a uniformly drawn place. A crop that is larger than the
+    slice is filled by mirroring it (again and again if need be), image and label alike.
+
+    Args:
+        samples: labelled slices of equal channel count; sizes may differ.
+        preprocessing: applied to the whole slice before cropping.
+        crop: side of the square crop, or (height, width).
+        seed: 0 or above; with (step, index) it decides everything.
+        augment: random views by ``unetq.augment``; False gives plain crops.
+
+    Raises:
+        ConfigError: crop or seed out of range.
+        DataError: no samples, a sample without label, or differing channel counts.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        preprocessing: Preprocessing,
+        crop: int | tuple[int, int],
+        seed: int,
+        *,
+        augment: bool = True,
+    ) -> None:
+        self.crop = (crop, crop) if isinstance(crop, int) else crop
+        if min(self.crop) < 1:
+            raise ConfigError(f"crop = {self.crop}: each side has at least 1 pixel; choose a positive size.")
+        if seed < 0:
+            raise ConfigError(f"seed = {seed}: a seed is 0 or above; choose another.")
+        if not samples:
+            raise DataError("no samples to train on: a training split has at least one slice; check the data set.")
+        if len({sample.image.shape[0] for sample in samples}) > 1:
+            raise DataError("the training slices differ in their channel count: a network has one; select slices.")
+        self._labels = [_label(sample) for sample in samples]
+        self._samples = samples
+        self._preprocessing = preprocessing
+        self._seed = seed
+        self._augmentation = Augmentation(self.crop) if augment else None
+        self._cache: dict[int, F32] = {}
+        self._cached_bytes = 0
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
+
+    def view(self, step: int, index: int, batch: int) -> Batch:
+        """View ``index`` of the ``batch`` views of ``step``: float32 (C, h, w) and int64 (h, w)."""
+        epoch, position = divmod(step * batch + index, len(self._samples))
+        if self._order[0] != epoch:  # remembered only for speed: a function of (seed, epoch)
+            order = np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._samples))
+            self._order = (epoch, order)
+        number = int(self._order[1][position])
+        image, label = self._normalized(number), self._labels[number]
+        draws = np.random.default_rng([self._seed, _VIEW, step, index])
+        margin = self._augmentation.margin if self._augmentation else (0, 0)
+        rows, columns = (
+            _mirrored(int(draws.integers(0, max(have - want, 0) + 1)) - border, want + 2 * border, have)
+            for have, want, border in zip(label.shape, self.crop, margin, strict=True)
+        )
+        patch = np.ascontiguousarray(image[:, rows[:, None], columns])
+        truth = np.ascontiguousarray(label[rows[:, None], columns])
+        if self._augmentation is None:
+            return torch.from_numpy(patch), torch.from_numpy(truth.astype(np.int64))
+        picture, classes = self._augmentation(patch, truth, int(draws.integers(0, 2**32)))
+        if self._preprocessing.normalize == "window":
+            picture = picture.clamp_(0.0, 1.0)  # a window never lets more through, neither here nor on the device
+        return picture, classes
+
+    def batch(self, step: int, batch: int, *, rank: int = 0, world_size: int = 1) -> Batch:
+        """The batch of ``step``: float32 (N, C, h, w) and int64 (N, h, w).
+
+        With ``world_size`` processes, each makes its own ``batch`` views of one larger batch.
+        """
+        first = rank * batch
+        views = [self.view(step, first + index, batch * world_size) for index in range(batch)]
+        return torch.stack([image for image, _ in views]), torch.stack([label for _, label in views])
+
+    def _normalized(self, number: int) -> F32:
+        if number in self._cache:
+            return self._cache[number]
+        image = normalize(self._samples[number].image, self._preprocessing)
+        if self._cached_bytes + image.nbytes <= CACHE_BYTES:
+            self._cache[number] = image
+            self._cached_bytes += image.nbytes
+        return image
+
+
+def train_batches(
+    samples: Sequence[Sample],
+    preprocessing: Preprocessing,
+    crop: int | tuple[int, int],
+    batch: int,
+    seed: int,
+    start_step: int,
+    steps: int,
+    augment: bool = True,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    ahead: int = 2,
+) -> Iterator[Batch]:
+    """The batches of steps ``start_step … steps - 1``: (images (N, C, h, w) float32, labels (N, h, w) int64).
+
+    ``steps`` is where the schedule ends, whatever ``start_step`` is. Up to ``ahead`` batches are made in
+    advance by one background thread (0: none, made when asked for); this changes no batch. Close the
+    iterator (or let it go) to end the thread.
+
+    Raises:
+        ConfigError, DataError: as ``CropDataset``, at once and not at the first batch.
+    """
+    if batch < 1 or not 0 <= rank < world_size:
+        raise ConfigError(f"batch = {batch}, rank {rank} of {world_size}: a batch has at least 1 crop a process.")
+    crops = CropDataset(samples, preprocessing, crop, seed, augment=augment)
+    made = (crops.batch(step, batch, rank=rank, world_size=world_size) for step in range(start_step, steps))
+    return prefetch(made, ahead) if ahead > 0 else made
+
+
+def full_slices(
+    samples: Sequence[Sample], preprocessing: Preprocessing, multiple: int | Sequence[int]
+) -> Iterator[tuple[Sample, torch.Tensor]]:
+    """Whole slices one by one, for validation: (sample, float32 (1, C, H', W')).
+
+    The image is normalised and extended at its end to the network's ``multiple`` (one number or an
+    entry for each of height and width) exactly as ``predict`` does it; cut the logits back with
+    ``preprocess.crop(logits, sample.image.shape[1:])``.
+    """
+    steps = (multiple, multiple) if isinstance(multiple, int) else tuple(multiple)
+    for sample in samples:
+        image = pad_to_multiple(normalize(sample.image, preprocessing), steps)
+        yield sample, torch.from_numpy(np.ascontiguousarray(image))[None]
+
+
+def prefetch(items: Iterator[T], ahead: int) -> Iterator[T]:
+    """Yield ``items`` in order, made up to ``ahead`` in advance by one background thread.
+
+    An error of ``items`` is raised here, in its turn. The thread ends when the iterator is exhausted,
+    closed or let go.
+    """
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=ahead)
+    stopped = threading.Event()
+
+    def put(entry: tuple[T | None, BaseException | None]) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((None, StopIteration()))
+        except BaseException as error:  # handed over: the consumer must see what went wrong
+            put((None, error))
+
+    thread = threading.Thread(target=work, name="unetq-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]  # an entry without error carries an item
+    finally:
+        stopped.set()
+        thread.join(timeout=5.0)
+
+
+def _label(sample: Sample) -> NDArray[np.uint8]:
+    if sample.label is None:
+        raise DataError(f"slice {sample.id} has no label: training needs the truth; leave unlabelled slices out.")
+    return sample.label
+
+
+def _mirrored(start: int, length: int, size: int) -> NDArray[np.int64]:
+    """Indices ``start … start + length - 1`` into an axis of ``size``, mirrored at its ends without repeating them."""
+    period = max(2 * (size - 1), 1)
+    folded = np.arange(start, start + length) % period
+    return np.asarray(np.minimum(folded, period - folded) if size > 1 else np.zeros(length), dtype=np.int64)

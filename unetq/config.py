@@ -1,0 +1,309 @@
+"""The experiment, typed: defaults here, a YAML file for what differs, ``--set key=value`` on top.
+
+An unknown key is an error that names the nearest known one. YAML is read with ``yaml.safe_load`` only.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+FLOAT_BITS = 32
+
+
+def _check_bits(bits: int) -> int:
+    if 1 <= bits <= 8 or bits == FLOAT_BITS:
+        return bits
+    raise ValueError("bits are 1 to 8, or 32 for float; choose one of these")
+
+
+Bits = Annotated[int, AfterValidator(_check_bits)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class PreprocessingConfig(_Section):
+    """Overrides the data set's own intensity rule; see ``unetq.export.program.Preprocessing``."""
+
+    normalize: Literal["none", "zscore", "window"] = "none"
+    low: float = 0.0
+    high: float = 1.0
+
+
+class DataConfig(_Section):
+    """Which data set, where it lies (None: found by the rules of ``unetq.data``), and its own options."""
+
+    name: str = "em"
+    root: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    preprocessing: PreprocessingConfig | None = None
+
+
+class NetworkConfig(_Section):
+    """A network of ``unetq.nets`` by name, with its constructor's keyword arguments."""
+
+    name: str = "paper"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class QuantConfig(_Section):
+    """Bits and method. 32 bits mean float; with weights and activations both at 32 there is no low-bit stage.
+
+    ``float_layers`` are module-name patterns kept in float32; ``calibration_batches`` training batches set
+    the first step sizes; these are refined by training when ``refine_step_sizes``, and frozen after the
+    fraction ``freeze_after`` of the low-bit steps.
+    """
+
+    weight_bits: Bits = 4
+    act_bits: Bits = 6
+    method: Literal["fixed", "paper"] = "fixed"
+    per_channel: bool = True
+    first_bits: Bits = 8
+    last_bits: Bits = 8
+    float_layers: list[str] = Field(default_factory=list)
+    calibration_batches: int = Field(8, ge=1)
+    refine_step_sizes: bool = True
+    freeze_after: float = Field(0.5, ge=0.0, le=1.0)
+
+    @property
+    def is_float(self) -> bool:
+        """True when nothing is quantised."""
+        return self.weight_bits == FLOAT_BITS and self.act_bits == FLOAT_BITS
+
+
+class LossConfig(_Section):
+    """Weights of the two terms of the loss: soft Dice and cross-entropy (binary for one logit channel)."""
+
+    dice: float = Field(1.0, ge=0.0)
+    ce: float = Field(1.0, ge=0.0)
+
+
+class TrainConfig(_Section):
+    """Both stages: ``float_steps`` in float, then ``quant_steps`` of low-bit fine-tuning from its best state.
+
+    ``from_run`` (a run folder, or a float checkpoint) replaces the float stage; ``from_scratch`` trains the
+    low-bit network from random weights. ``warmup`` is in steps. ``early_stop_patience`` counts validations
+    without a better Dice, 0 is never. ``schedule`` "step" is x0.1 every fifth of a stage. ``batch`` is a process's own; ``crop`` is the side of a square.
+    """
+
+    float_steps: int = Field(1200, ge=1)
+    quant_steps: int = Field(600, ge=1)
+    batch: int = Field(4, ge=1)
+    crop: int = Field(192, ge=1)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0.0)
+    quant_lr: float = Field(2e-4, gt=0.0)
+    step_size_lr: float = Field(1e-3, ge=0.0)
+    weight_decay: float = Field(1e-4, ge=0.0)
+    warmup: int = Field(20, ge=0)
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    loss: LossConfig = Field(default_factory=LossConfig)
+    precision: Literal["bf16", "32"] = "bf16"
+    channels_last: bool = True
+    augment: bool = True
+    validate_every: int = Field(150, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+    early_stop_patience: int = Field(0, ge=0)
+    from_run: str | None = None
+    from_scratch: bool = False
+    accelerator: str = "auto"
+    devices: int = Field(1, ge=1)
+    strategy: str = "auto"
+    threads: int | None = Field(None, ge=1)
+
+
+class Experiment(_Section):
+    """Everything that decides a run's result."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    network: NetworkConfig = Field(default_factory=NetworkConfig)
+    quant: QuantConfig = Field(default_factory=QuantConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys.extend(_known_keys(kind, f"{prefix}{name}."))
+    return keys
+
+
+KNOWN_KEYS = tuple(_known_keys(Experiment))
+"""Every dotted key of an experiment."""
+
+
+def _nearest_key(key: str) -> str:
+    """The known key closest to ``key``: a whole-path match first, then by its last part."""
+    if close := get_close_matches(key, KNOWN_KEYS, n=1, cutoff=0.75):
+        return close[0]
+    tails: dict[str, str] = {}
+    for known in KNOWN_KEYS:
+        tails.setdefault(known.rsplit(".", 1)[-1], known)
+    close = get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.0)
+    return tails[close[0]]
+
+
+def build(values: Mapping[str, Any], source: str = "the config") -> Experiment:
+    """Nested ``values`` over the defaults.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type or range; the message names the key.
+    """
+    try:
+        experiment = Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from None
+    if experiment.train.from_run and experiment.train.from_scratch:
+        raise ConfigError("train.from_run and train.from_scratch are both set; a run starts from one of them. Drop the other.")
+    if experiment.train.loss.dice == experiment.train.loss.ce == 0:
+        raise ConfigError("train.loss.dice = train.loss.ce = 0: there is nothing to learn from; give at least one a weight.")
+    window = experiment.data.preprocessing
+    if window is not None and window.normalize == "window" and not window.low < window.high:
+        raise ConfigError(f"data.preprocessing.low = {window.low}: it must be below high = {window.high}; widen the window.")
+    return experiment
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    sentences: list[str] = []
+    for problem in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"unknown key {key!r} in {source}; did you mean {_nearest_key(key)!r}?")
+        else:
+            rule = problem["msg"].removeprefix("Value error, ")
+            sentences.append(f"{key} = {problem['input']!r} in {source}: {rule[0].lower()}{rule[1:]}.")
+    return " ".join(sentences)
+
+
+def _read_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}. Correct the file.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source} holds a {type(values).__name__}; a config is a mapping of keys to values. Correct the file.")
+    return values
+
+
+def _shipped_folder() -> Any:
+    try:
+        return resources.files("unetq_configs")
+    except ModuleNotFoundError:
+        return Path(__file__).resolve().parent.parent / "configs"
+
+
+def shipped_configs() -> dict[str, str]:
+    """Names and YAML texts of the configs that come with the package."""
+    folder = _shipped_folder()
+    if not folder.is_dir():
+        return {}
+    entries = sorted(folder.iterdir(), key=lambda entry: str(entry.name))
+    return {e.name.removesuffix(".yaml"): e.read_text(encoding="utf-8") for e in entries if e.name.endswith(".yaml")}
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The values of a config: a path to a YAML file, or the name of a shipped one.
+
+    Raises:
+        ConfigError: no such file or name, or not a YAML mapping.
+    """
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return _read_yaml(Path(name).read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ConfigError(f"cannot read the config {name}: {reason}. Check the path.") from None
+    shipped = shipped_configs()
+    if name in shipped:
+        return _read_yaml(shipped[name], f"config {name!r}")
+    close = get_close_matches(name, list(shipped), n=1, cutoff=0.0)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ConfigError(
+        f"config {name!r} is not known; {hint}There are {', '.join(shipped) or 'none'}; a file of your own ends in .yaml."
+    )
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` strings (dotted keys, YAML values) as nested values.
+
+    Raises:
+        ConfigError: no ``=``, an unknown key, or a value that is not YAML.
+    """
+    nested: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"--set {setting!r}: a setting is key=value, such as train.lr=0.001; write it so.")
+        free = key.startswith(("data.options.", "network.options."))
+        if not free and key not in KNOWN_KEYS:
+            raise ConfigError(f"--set {key}: unknown key; did you mean {_nearest_key(key)!r}?")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key}: {text!r} is not valid YAML: {' '.join(str(error).split())}.") from None
+        nested = merge(nested, _nest(key, value))
+    return nested
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """``top`` over ``base``: mappings join key by key, everything else replaces."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]  # `both` narrows old
+    return merged
+
+
+def load_experiment(name: str, settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """A config by name or path, ``--set`` settings over it, and ``overrides`` (command-line flags) over both.
+
+    Raises:
+        ConfigError: whatever cannot be used, with the key's name.
+    """
+    values = merge(merge(read_config(name), parse_settings(settings)), overrides or {})
+    return build(values, f"config {name!r}")
+
+
+def to_yaml(experiment: Experiment) -> str:
+    """The merged experiment, every key written out."""
+    return str(yaml.safe_dump(experiment.model_dump(), sort_keys=False))
+
+
+def differences(a: Experiment, b: Experiment) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with both values."""
+
+    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key, value in values.items():
+            path = prefix + key
+            if isinstance(value, Mapping) and value and not path.endswith("options"):
+                out.update(flat(value, f"{path}."))
+            else:
+                out[path] = value
+        return out
+
+    left, right = flat(a.model_dump()), flat(b.model_dump())
+    keys = [*left, *(k for k in right if k not in left)]
+    return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}

@@ -1,0 +1,118 @@
+"""Number formats, rounding and saturation: the definition every executor follows.
+
+NumPy only. A *grid* is the set of values a tensor may take: ``value = (code - zero_point) * scale``.
+In fixed-point mode the scale is a power of two, ``2 ** -fraction_bits``, and the zero-point is 0,
+which is the usual Qi.f notation with ``i + f = bits - signed``.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConfigError
+
+Rounding = Literal["half_even", "toward_zero"]
+F32 = NDArray[np.float32]
+MIN_BITS, MAX_BITS = 1, 8
+FRACTION_LIMIT = 64  # |fraction bits|: far inside float32's normal range, so no step is ever subnormal
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values one tensor may take.
+
+    Attributes:
+        bits: width of a code, 1 to 8.
+        signed: two's complement (``-2**(bits-1) … 2**(bits-1)-1``) or unsigned (``0 … 2**bits-1``).
+        scale: the step size, a positive finite float32.
+        zero_point: the code of the value 0; inside the code range.
+        rounding: how a real number becomes a code; ``half_even`` everywhere but in the ``paper`` method,
+            whose ``toward_zero`` grids are sign and magnitude: a signed one is symmetric, without the lowest code.
+    """
+
+    bits: int
+    signed: bool
+    scale: float
+    zero_point: int = 0
+    rounding: Rounding = "half_even"
+
+    def __post_init__(self) -> None:
+        if not MIN_BITS <= self.bits <= MAX_BITS:
+            raise ConfigError(
+                f"bits = {self.bits}: a grid has {MIN_BITS} to {MAX_BITS} bits; choose a width in that range."
+            )
+        if not (np.isfinite(self.scale) and self.scale > 0 and float(np.float32(self.scale)) == self.scale):
+            raise ConfigError(
+                f"scale = {self.scale}: a step size is a positive finite float32; re-calibrate the tensor."
+            )
+        if not self.low <= self.zero_point <= self.high:
+            raise ConfigError(f"zero-point = {self.zero_point}: it must be a code, {self.low} to {self.high}.")
+
+    @property
+    def low(self) -> int:
+        """Smallest code."""
+        if not self.signed:
+            return 0
+        return -(1 << (self.bits - 1)) + (1 if self.rounding == "toward_zero" else 0)
+
+    @property
+    def high(self) -> int:
+        """Largest code."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def inverse_scale(self) -> np.float32:
+        """``1 / scale`` rounded once to float32; exact when the scale is a power of two."""
+        return np.float32(1.0 / self.scale)
+
+    def storage_dtype(self) -> type[np.int8] | type[np.uint8]:
+        """The smallest NumPy type that holds every code."""
+        return np.int8 if self.signed else np.uint8
+
+
+def fixed_point_grid(bits: int, fraction_bits: int, signed: bool) -> Grid:
+    """The true b-bit Qi.f grid: step ``2 ** -fraction_bits``, zero-point 0, saturating, half to even.
+
+    Raises:
+        ConfigError: ``bits`` outside 1…8 or ``|fraction_bits|`` above 64.
+    """
+    if abs(fraction_bits) > FRACTION_LIMIT:
+        raise ConfigError(
+            f"fraction bits = {fraction_bits}: allowed are -{FRACTION_LIMIT} to {FRACTION_LIMIT}; rescale the data."
+        )
+    return Grid(bits=bits, signed=signed, scale=float(2.0**-fraction_bits))
+
+
+def round_half_even(values: NDArray[Any]) -> NDArray[Any]:
+    """Round to the nearest integer, ties to the even one (IEEE 754 roundTiesToEven)."""
+    return np.rint(values)
+
+
+def round_toward_zero(values: NDArray[Any]) -> NDArray[Any]:
+    """Drop the fraction (IEEE 754 roundTowardZero)."""
+    return np.trunc(values)
+
+
+def saturate(values: NDArray[Any], low: int, high: int) -> NDArray[Any]:
+    """Clamp to ``low … high``; NaN becomes ``low`` (the order of comparison that SIMD max/min has)."""
+    clipped = np.where(values > low, values, np.asarray(low, dtype=values.dtype))
+    return np.where(clipped < high, clipped, np.asarray(high, dtype=values.dtype))
+
+
+def quantize(values: F32, grid: Grid) -> NDArray[np.int16]:
+    """Real float32 values of any shape to codes of ``grid``, in the order every executor uses.
+
+    ``code = round(saturate(x * inverse_scale)) + zero_point`` where saturation is to the code range
+    less the zero-point. Both bounds are integers, so saturating first equals saturating last.
+    """
+    scaled = np.asarray(values, dtype=np.float32) * grid.inverse_scale
+    clipped = saturate(scaled, grid.low - grid.zero_point, grid.high - grid.zero_point)
+    rounded = round_half_even(clipped) if grid.rounding == "half_even" else round_toward_zero(clipped)
+    return (rounded.astype(np.int16) + np.int16(grid.zero_point)).astype(np.int16)
+
+
+def dequantize(codes: NDArray[Any], grid: Grid) -> F32:
+    """Codes of ``grid`` back to float32 values: ``(code - zero_point) * scale``."""
+    return (np.asarray(codes, dtype=np.float32) - np.float32(grid.zero_point)) * np.float32(grid.scale)

@@ -1,0 +1,226 @@
+"""Images in, masks out in the same geometry: TIFF, PNG, NIfTI and NumPy files.
+
+Stored values are kept as they are; nothing is resampled, turned or stretched. A mask goes to a file of
+the image's own kind. TIFF, PNG and NumPy images know only a grid of pixels, so a mask may also move
+between these three (PNG: one slice only); NIfTI geometry fits in NIfTI alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .errors import ConfigError, DataError
+from .files import atomic_path, write_with
+from .fixedpoint import F32
+from .nifti import read_nifti, write_nifti
+from .tiff import TiffTags, read_tiff, write_tiff
+
+Kind = Literal["tiff", "png", "nifti", "npy"]
+SUFFIXES: dict[str, Kind] = {
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".png": "png",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".npy": "npy",
+}
+GREY_MODES = ("L", "1", "I", "I;16", "I;16B", "I;16L", "F")
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image as a stack of slices, with what is needed to write a mask beside it.
+
+    Attributes:
+        path: where it was read.
+        kind: its file format.
+        data: (slices, H, W) as stored (NIfTI slope and intercept applied).
+        flat: True for an .npy array of two axes, whose mask has two as well.
+        geometry: the format's own record: a nibabel image, ``TiffTags`` or None.
+    """
+
+    path: Path
+    kind: Kind
+    data: NDArray[Any]
+    flat: bool = False
+    geometry: Any = None
+
+    def slice(self, index: int) -> F32:
+        """Slice ``index`` as float32 (1, H, W), on the stored grid."""
+        return np.ascontiguousarray(self.data[index], dtype=np.float32)[None]
+
+
+def kind_of(path: Path) -> Kind:
+    """The file format a name stands for.
+
+    Raises:
+        DataError: an extension that is none of ``SUFFIXES``.
+    """
+    name = path.name.lower()
+    for suffix, kind in SUFFIXES.items():
+        if name.endswith(suffix):
+            return kind
+    raise DataError(f"{path}: the extension {path.suffix or '(none)'} is not known; use {', '.join(SUFFIXES)}.")
+
+
+def read_image(path: str | Path) -> Volume:
+    """Read a grey image or stack and check that it can be used.
+
+    Raises:
+        DataError: missing, empty, truncated or damaged; unknown extension; in colour; NaN or infinite
+            pixels; values beyond float32. The message names the file, the rule and the remedy.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise DataError(f"image {path} {what}; check the path.")
+    try:
+        size = path.stat().st_size
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise DataError(f"image {path} cannot be opened ({error.strerror}); check its permissions.") from error
+    if size == 0:
+        raise DataError(f"image {path} has 0 bytes: the file is empty; copy it again.")
+    volume = _READERS[kind](path)
+    if 0 in volume.data.shape:
+        raise DataError(
+            f"image {path} has shape {volume.data.shape}: each axis needs at least 1 pixel; export it again."
+        )
+    _check_values(volume)
+    return volume
+
+
+def check_output(output: str | Path, like: Volume) -> Kind:
+    """The format of a mask file, if it can carry the geometry of ``like``; asked before any computing.
+
+    Raises:
+        ConfigError: the output is the image itself, an existing folder, in a folder that does not exist, or
+            of a format that would lose geometry or slices.
+    """
+    output = Path(output)
+    try:
+        kind = kind_of(output)
+    except DataError as error:
+        raise ConfigError(f"output {error}") from error
+    if output.is_dir():
+        raise ConfigError(f"output {output} is a folder; name a file in it.")
+    if not output.parent.is_dir():
+        raise ConfigError(f"output {output}: the folder {output.parent} does not exist; create it first.")
+    if output.exists() and output.samefile(like.path):
+        raise ConfigError(f"output {output} is the input image; images are never overwritten; choose another name.")
+    if "nifti" in (kind, like.kind) and kind != like.kind:
+        raise ConfigError(
+            f"output {output}: a mask of {like.path.name} ({like.kind}) would lose or lack its position in space as "
+            f"{kind}; use one of {', '.join(_suffixes_for(like))}."
+        )
+    if kind == "png" and len(like.data) > 1:
+        raise ConfigError(
+            f"output {output}: a PNG holds 1 slice and {like.path.name} has {len(like.data)}; "
+            f"use one of {', '.join(_suffixes_for(like))}."
+        )
+    return kind
+
+
+def write_mask(output: str | Path, masks: NDArray[np.uint8], like: Volume) -> None:
+    """Write ``masks`` (slices, H, W) in the geometry of ``like``, whole or not at all.
+
+    TIFF: the same pages and resolution; PNG: 8 bit grey; NIfTI: uint8 with the same shape, affine and
+    sform/qform codes; .npy: uint8 with the image's axes.
+
+    Raises:
+        ConfigError: as ``check_output``. DataError: masks of another shape. OutputError: cannot be written.
+    """
+    output = Path(output)
+    kind = check_output(output, like)
+    if masks.dtype != np.uint8 or masks.shape != like.data.shape:
+        raise DataError(
+            f"a mask of {masks.dtype} {masks.shape} for an image of {like.data.shape}: it must be uint8 of the same shape."
+        )
+    if kind == "nifti":
+        write_nifti(output, masks, like.geometry)
+    elif kind == "tiff":
+        write_tiff(output, masks, like.geometry if like.kind == "tiff" else TiffTags())
+    elif kind == "png":
+        with atomic_path(output) as temporary:
+            Image.fromarray(masks[0]).save(temporary, format="PNG")
+    else:
+        plain = masks[0] if len(masks) == 1 and (like.flat or like.kind != "npy") else masks
+        write_with(output, lambda handle: np.save(handle, plain, allow_pickle=False))
+
+
+def _read_tiff(path: Path) -> Volume:
+    data, tags = read_tiff(path)
+    return Volume(path, "tiff", data, geometry=tags)
+
+
+def _read_nifti(path: Path) -> Volume:
+    data, image = read_nifti(path)
+    return Volume(path, "nifti", data, geometry=image)
+
+
+def _read_png(path: Path) -> Volume:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            mode = image.mode
+            pixels = np.asarray(image)
+    except Exception as error:  # the decoder meets arbitrary bytes; whatever it raises means "damaged"
+        raise DataError(
+            f"{path} cannot be decoded as PNG ({error}): the file must be whole; export it again."
+        ) from error
+    if mode not in GREY_MODES:
+        kind = "a colour table" if mode == "P" else f"{len(mode)} channels ({mode})"
+        raise DataError(f"{path} has {kind} and grey is expected; convert it to a grey PNG first.")
+    if pixels.dtype == bool:
+        pixels = np.where(pixels, np.uint8(255), np.uint8(0))
+    return Volume(path, "png", pixels[None])
+
+
+def _read_npy(path: Path) -> Volume:
+    try:
+        data = np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise DataError(
+            f"{path} cannot be read as a NumPy array ({error}): it must be a whole .npy file without pickled objects; "
+            "save it again with numpy.save."
+        ) from error
+    if not isinstance(data, np.ndarray) or data.ndim not in (2, 3):
+        raise DataError(f"{path} is no array of 2 or 3 axes: (H, W) or (slices, H, W) is expected; reshape it.")
+    return Volume(path, "npy", data if data.ndim == 3 else data[None], flat=data.ndim == 2)
+
+
+def _check_values(volume: Volume) -> None:
+    data, path = volume.data, volume.path
+    if data.dtype.kind not in "uif":
+        raise DataError(f"image {path} has pixels of type {data.dtype}: real numbers are expected; convert it.")
+    if data.dtype.kind != "f":
+        return
+    for index, plane in enumerate(data):
+        usable = np.abs(plane) <= np.finfo(np.float32).max  # False for NaN, too
+        if not usable.all():
+            row, column = np.argwhere(~usable)[0]
+            raise DataError(
+                f"image {path} has {int((~usable).sum())} pixels in slice {index} that are NaN, infinite or beyond "
+                f"float32 (first at row {row}, column {column}): intensities must be finite; replace them first."
+            )
+
+
+def _suffixes_for(like: Volume) -> list[str]:
+    if like.kind == "nifti":
+        return [suffix for suffix, kind in SUFFIXES.items() if kind == "nifti"]
+    single = len(like.data) == 1
+    return [suffix for suffix, kind in SUFFIXES.items() if kind in ("tiff", "npy") or (kind == "png" and single)]
+
+
+_READERS: dict[Kind, Callable[[Path], Volume]] = {
+    "tiff": _read_tiff,
+    "png": _read_png,
+    "nifti": _read_nifti,
+    "npy": _read_npy,
+}

@@ -1,0 +1,65 @@
+"""Choosing fraction bits before training: weights from themselves, activations from images."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .network import QuantNet
+from .simulate import simulate
+
+SAMPLES_PER_BATCH = 32768
+
+
+class _Sampler:
+    """Keeps a bounded sample of every grid group's values, extremes always included."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.parts: dict[str, list[Tensor]] = {}
+
+    def __call__(self, group: str, values: Tensor) -> None:
+        flat = values.detach().float().reshape(-1)
+        index = torch.randint(flat.numel(), (min(SAMPLES_PER_BATCH, flat.numel()),), generator=self.generator)
+        low, high = flat.aminmax()
+        sample = torch.cat([flat[index.to(flat.device)], low.reshape(1), high.reshape(1)])
+        self.parts.setdefault(group, []).append(sample.cpu())
+
+
+def calibrate(q: QuantNet, batches: Iterable[Tensor], seed: int = 0) -> None:
+    """Choose every step size of ``q``: least squared error on its weights and on the tensors ``batches`` make.
+
+    Args:
+        q: the result of ``unetq.quantize``; changed in place. Its float forward is used, running statistics.
+        batches: float tensors (N, C, H, W[, D]), preprocessed as for training; a handful suffices.
+        seed: of the sampling of activation values.
+
+    Raises:
+        DataError: no batch, or NaN or infinity in a batch or in what the network makes of it.
+    """
+    for block in next(iter(q._networks.values())).blocks:
+        quantizer = q.weight_quantizer(block) if block.kind == "conv" else None
+        if quantizer is not None:
+            quantizer.calibrate(q.tensor(block.parameters["weight"]))
+    sampler = _Sampler(seed)
+    count = 0
+    with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
+        for batch in batches:
+            if not torch.isfinite(batch).all():
+                raise DataError("a calibration batch holds NaN or infinity; clean the images first.")
+            simulate(q, batch.to(q.device).float(), quantized=False, training=False, observe=sampler)
+            count += 1
+    if count == 0:
+        raise DataError("calibration got 0 batches; give it at least one batch of preprocessed images.")
+    for group, parts in sampler.parts.items():
+        values = torch.cat(parts).numpy().astype(np.float32)
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"layer {group} makes NaN or infinity in float already; repair the network or its checkpoint before quantising."
+            )
+        grid = q.grid_quantizer(group)
+        assert grid is not None
+        grid.calibrate(values)
+    q.calibrated.fill_(True)  # type: ignore[operator]  # a registered buffer

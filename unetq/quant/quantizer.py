@@ -1,0 +1,66 @@
+"""What a quantiser is: a trainable module with an exact integer face."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..export.program import WeightKind
+from ..fixedpoint import F32, Grid
+
+
+@dataclass(frozen=True)
+class WeightCodes:
+    """Weights as integers: ``weight ≈ codes * scale`` with ``scale`` (1,) or (O,) float32."""
+
+    codes: NDArray[np.int8]
+    scale: F32
+    bits: int
+    kind: WeightKind
+
+
+class WeightQuantizer(nn.Module, ABC):
+    """Base of weight quantisers: ``forward`` fake-quantises for training, ``codes`` is what is shipped.
+
+    ``bits`` is the width asked for, ``channel_axis`` the axis with a step of its own (None: one step a tensor).
+    """
+
+    def __init__(self, bits: int, channel_axis: int | None) -> None:
+        super().__init__()
+        self.bits = bits
+        self.channel_axis = channel_axis
+
+    @abstractmethod
+    def forward(self, weight: Tensor) -> Tensor:
+        """Fake-quantised ``weight``, same shape; differentiable."""
+
+    @abstractmethod
+    def calibrate(self, weight: Tensor) -> None:
+        """Choose the step sizes from the weight itself."""
+
+    @abstractmethod
+    def codes(self, weight: F32) -> WeightCodes:
+        """The integers that represent ``weight``; ``codes * scale`` equals ``forward`` exactly."""
+
+
+class ActivationQuantizer(nn.Module, ABC):
+    """Base of activation quantisers: one grid a tensor."""
+
+    def __init__(self, bits: int, signed: bool) -> None:
+        super().__init__()
+        self.bits = bits
+        self.signed = signed
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Fake-quantised ``x``, same shape; differentiable."""
+
+    @abstractmethod
+    def calibrate(self, values: F32) -> None:
+        """Choose the grid from a flat float32 sample of the tensor's values."""
+
+    @abstractmethod
+    def grid(self) -> Grid:
+        """The grid whose values ``forward`` produces."""

@@ -1,0 +1,61 @@
+"""Numbers as people read them."""
+
+BYTE_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+COUNT_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def bytes_text(value: int | float | None) -> str:
+    """``2.31 MiB``; an en dash for None."""
+    if value is None:
+        return "–"
+    for size, unit in BYTE_UNITS:
+        if value >= size:
+            return f"{three_digits(value / size)} {unit}"
+    return f"{value:.0f} B"
+
+
+def count_text(value: int | float | None) -> str:
+    """``54.2 G``; an en dash for None."""
+    if value is None:
+        return "–"
+    for size, unit in COUNT_UNITS:
+        if value >= size:
+            return f"{three_digits(value / size)} {unit}"
+    return f"{value:.0f}"
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits below 1000, no exponent."""
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """A Dice of 0…1 as ``95.12``; an en dash for None."""
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def points(value: float | None) -> str:
+    """A signed difference of two Dice, in points: ``−0.21``, ``+0.05``, ``±0.00``; an en dash for None."""
+    if value is None:
+        return "–"
+    rounded = round(100 * value, 2)
+    return "±0.00" if rounded == 0 else f"{'+' if rounded > 0 else '−'}{abs(rounded):.2f}"
+
+
+def ratio(reference: int | None, value: int | None) -> str:
+    """How many times smaller ``value`` is than ``reference``: ``8.0×``; empty where that says nothing."""
+    if not reference or not value or reference == value:
+        return ""
+    return f"{reference / value:.1f}×"
+
+
+def seconds_text(value: float | None) -> str:
+    """``42 s``, ``3 min 05 s``, ``2 h 10 min``; an en dash for None."""
+    if value is None:
+        return "–"
+    total = round(value)
+    if total < 60:
+        return f"{value:.1f} s" if value < 10 else f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"

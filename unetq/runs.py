@@ -1,0 +1,152 @@
+"""A run folder as an object: its config, its data set, its networks as trained."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from . import checkpoint as checkpoints
+from . import config as configs
+from .checkpoint import Checkpoint
+from .config import Experiment
+from .data import DatasetSpec, Sample, find_root, resolve_dataset
+from .errors import CheckpointError, ConfigError
+from .export.program import Preprocessing
+from .nets import build_network
+from .quant import QuantNet, quantize
+
+CONFIG, FACTS, HISTORY, METRICS = "config.yaml", "run.json", "history.jsonl", "metrics.json"
+FLOAT, QUANT = "float", "quant"
+STAGES = (FLOAT, QUANT)
+
+
+def checkpoint_path(run: Path, stage: str, which: str) -> Path:
+    """``<run>/<stage>/<best|last>.safetensors``."""
+    return run / stage / f"{which}.safetensors"
+
+
+def holds_run(folder: Path) -> bool:
+    """True when the folder has anything of a run in it."""
+    return any((folder / name).exists() for name in (CONFIG, FACTS, HISTORY, METRICS, *STAGES))
+
+
+def dataset_of(experiment: Experiment) -> tuple[DatasetSpec, Preprocessing]:
+    """The data set under its options, and the intensity rule in force."""
+    spec = resolve_dataset(experiment.data.name, experiment.data.options)
+    own = experiment.data.preprocessing
+    preprocessing = Preprocessing(**own.model_dump()) if own is not None else spec.preprocessing
+    return replace(spec, preprocessing=preprocessing), preprocessing
+
+
+def load_split(experiment: Experiment, split: str, min_size: int, data: Path | None = None) -> list[Sample]:
+    """The samples of one split; ``data`` (the command line's) goes before ``data.root``."""
+    spec, _ = dataset_of(experiment)
+    root = data or (Path(experiment.data.root) if experiment.data.root else None)
+    return spec.load(find_root(spec, root), split, experiment.data.options, min_size=min_size)
+
+
+def build_quantized(network: nn.Module, experiment: Experiment, example: torch.Tensor) -> QuantNet:
+    """The low-bit network of ``experiment`` around ``network``, not calibrated."""
+    quant = experiment.quant
+    return quantize(
+        network,
+        weight_bits=quant.weight_bits,
+        act_bits=quant.act_bits,
+        method=quant.method,
+        per_channel=quant.per_channel,
+        first_bits=quant.first_bits,
+        last_bits=quant.last_bits,
+        float_layers=tuple(quant.float_layers),
+        example_input=example,
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that ``open_run`` has checked."""
+
+    path: Path
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Name and options, as checkpoints carry them."""
+        return network_record(self.experiment)
+
+    def best(self, stage: str) -> Checkpoint:
+        """The best checkpoint of a stage, checked to be of this run's network."""
+        checkpoint = checkpoints.load(checkpoint_path(self.path, stage, "best"))
+        checkpoints.check_network(checkpoint, self.network, stage)
+        return checkpoint
+
+    def has(self, stage: str) -> bool:
+        """True when the stage has a best checkpoint."""
+        return checkpoint_path(self.path, stage, "best").is_file()
+
+    def float_network(self) -> tuple[nn.Module, Checkpoint]:
+        """The float stage's best network, in evaluation mode."""
+        checkpoint = self.best(FLOAT)
+        network = build_network(self.experiment.network.name, self.experiment.network.options)
+        checkpoints.load_model(network, checkpoint)
+        return network.eval(), checkpoint
+
+    def quantized(self) -> tuple[QuantNet, Checkpoint]:
+        """The network that this run is about, in evaluation mode: the best low-bit one, or the float one at 32/32 bits."""
+        if self.experiment.quant.is_float:
+            network, checkpoint = self.float_network()
+            return build_quantized(network, self.experiment, self.example(checkpoint)).eval(), checkpoint
+        checkpoint = self.best(QUANT)
+        network = build_network(self.experiment.network.name, self.experiment.network.options)
+        quantized = build_quantized(network, self.experiment, self.example(checkpoint))
+        checkpoints.load_model(quantized, checkpoint)
+        return quantized.eval(), checkpoint
+
+    def example(self, checkpoint: Checkpoint) -> torch.Tensor:
+        """A zero input (1, C, H, W) of a size the network was trained on."""
+        return torch.zeros(1, *checkpoint.info["input"])
+
+
+def network_record(experiment: Experiment) -> dict[str, Any]:
+    """What makes two networks the same: name and options, as JSON gives them back."""
+    record: dict[str, Any] = json.loads(json.dumps({"name": experiment.network.name, "options": experiment.network.options}))
+    return record
+
+
+def read_experiment(run: Path) -> Experiment:
+    """The merged config of a run folder.
+
+    Raises:
+        CheckpointError: the folder or its config is missing or damaged.
+    """
+    path = run / CONFIG
+    if not path.is_file():
+        raise CheckpointError(f"{run} is not a run folder: it has no {CONFIG}. Give the folder that `unetq train --out` wrote.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return configs.build(values, str(path))
+    except (yaml.YAMLError, OSError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); a run's config is written by `unetq train`. Train again.") from None
+
+
+def open_run(path: Path) -> Run:
+    """Read a run folder's config.
+
+    Raises:
+        CheckpointError: not a run folder.
+    """
+    return Run(path, read_experiment(path))
+
+
+def meta_json(preprocessing: Preprocessing, labels: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint records of its data, for people."""
+    return {"preprocessing": asdict(preprocessing), "labels": list(labels)}
