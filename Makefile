@@ -34,7 +34,7 @@ venv: $(STAMP)
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); unetq needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing); unetq needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 	@command -v $(firstword $(CXX)) >/dev/null || { echo "no C++ compiler ($(firstword $(CXX))): apt-get install g++, or set CXX" >&2; exit 1; }

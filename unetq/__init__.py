@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .export.modelfile import load
     from .export.program import ModelMeta, Preprocessing, Program
     from .quant.calibrate import calibrate
-    from .quant.network import QuantNet, quantize
+    from .quant.convert import quantize
+    from .quant.network import QuantNet
     from .runtime import Runtime
 
 __version__ = "0.1.0"
@@ -27,7 +28,7 @@ _HOMES = {
     "calibrate": ".quant.calibrate",
     "load": ".export.modelfile",
     "lower": ".export.lower",
-    "quantize": ".quant.network",
+    "quantize": ".quant.convert",
 }
 
 __all__ = [

@@ -37,7 +37,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fchmod(descriptor, 0o666 & ~mask)
         finally:
             os.close(descriptor)
-        os.replace(temporary, target)
+        temporary.replace(target)
         temporary = None
     except OSError as error:
         raise OutputError(

@@ -87,12 +87,14 @@ def fixed_point_grid(bits: int, fraction_bits: int, signed: bool) -> Grid:
 
 def round_half_even(values: NDArray[Any]) -> NDArray[Any]:
     """Round to the nearest integer, ties to the even one (IEEE 754 roundTiesToEven)."""
-    return np.rint(values)
+    rounded: NDArray[Any] = np.rint(values)
+    return rounded
 
 
 def round_toward_zero(values: NDArray[Any]) -> NDArray[Any]:
     """Drop the fraction (IEEE 754 roundTowardZero)."""
-    return np.trunc(values)
+    rounded: NDArray[Any] = np.trunc(values)
+    return rounded
 
 
 def saturate(values: NDArray[Any], low: int, high: int) -> NDArray[Any]:

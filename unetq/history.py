@@ -39,7 +39,7 @@ class History:
         first_stale = self._offset[stage] + step + 1
         self._board = SummaryWriter(str(self._board_folder), purge_step=first_stale if kept else None)  # type: ignore[no-untyped-call]
 
-    def add(self, stage: str, step: int, loss: float, lr: float, seconds: float, dice: dict[str, float] | None) -> None:
+    def add(self, stage: str, step: int, loss: float | None, lr: float, seconds: float, dice: dict[str, float] | None) -> None:
         """One line; ``dice`` where the step was validated."""
         record: dict[str, Any] = {"stage": stage, "step": step, "loss": loss, "lr": lr, "seconds": round(seconds, 3)}
         if dice is not None:
@@ -51,7 +51,8 @@ class History:
             raise OutputError(f"cannot append to {self.path}: {error.strerror or error}; free some space, then --resume.") from error
         if self._board is not None:
             at = self._offset[stage] + step
-            self._board.add_scalar(f"{stage}/loss", loss, at)
+            if loss is not None:
+                self._board.add_scalar(f"{stage}/loss", loss, at)
             self._board.add_scalar(f"{stage}/lr", lr, at)
             for label, value in (dice or {}).items():
                 self._board.add_scalar(f"{stage}/dice_{label}", value, at)

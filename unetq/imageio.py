@@ -90,9 +90,7 @@ def read_image(path: str | Path) -> Volume:
         raise DataError(f"image {path} has 0 bytes: the file is empty; copy it again.")
     volume = _READERS[kind](path)
     if 0 in volume.data.shape:
-        raise DataError(
-            f"image {path} has shape {volume.data.shape}: each axis needs at least 1 pixel; export it again."
-        )
+        raise DataError(f"image {path} has shape {volume.data.shape}: each axis needs 1 pixel or more; export it anew.")
     _check_values(volume)
     return volume
 
@@ -141,7 +139,7 @@ def write_mask(output: str | Path, masks: NDArray[np.uint8], like: Volume) -> No
     kind = check_output(output, like)
     if masks.dtype != np.uint8 or masks.shape != like.data.shape:
         raise DataError(
-            f"a mask of {masks.dtype} {masks.shape} for an image of {like.data.shape}: it must be uint8 of the same shape."
+            f"a mask of {masks.dtype} {masks.shape} for an image of {like.data.shape}: it must be uint8 and as large."
         )
     if kind == "nifti":
         write_nifti(output, masks, like.geometry)

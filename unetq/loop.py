@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from . import checkpoint as checkpoints
@@ -69,7 +69,7 @@ class State:
     best: float | None = None
     best_step: int = -1
     since_best: int = 0
-    loss: float = math.inf
+    loss: float | None = None
     seconds: float = 0.0
     done: bool = False
 
@@ -229,7 +229,8 @@ class Loop:
     def _report(self) -> None:
         """A line of history; with a validation where one is due."""
         state = self.state
-        lr = max(group["lr"] for group in self.stage.optimizer.param_groups)
+        base = float(self.stage.optimizer.param_groups[0]["base_lr"])
+        lr = base * schedule_factor(self.config, state.step - 1, self.stage.steps)
         dice = self._validate() if self._validation_due() else None
         state.seconds = time.monotonic() - self._clock
         if self.fabric.is_global_zero:
@@ -283,8 +284,6 @@ class Loop:
 
     def _save(self, which: str, extra: dict[str, Any], optimizer: Any = None) -> None:
         if self.fabric.is_global_zero:
-            state = asdict(self.state)
-            state["loss"] = None if math.isinf(self.state.loss) else self.state.loss
-            info = {"stage": self.stage.name, **self.stage.record, "state": state, **extra}
+            info = {"stage": self.stage.name, **self.stage.record, "state": asdict(self.state), **extra}
             checkpoints.save(self.stage.folder / f"{which}.safetensors", self.stage.network, info, optimizer)
         self.fabric.barrier()

@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from monai.networks.nets import BasicUNet, UNet
+from monai.networks.nets.basic_unet import BasicUNet
+from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
 from .errors import ConfigError
@@ -35,7 +36,9 @@ class PaperUNet(nn.Module):
 
     3x3 convolutions with bias, max-pooling, bilinear upsampling, concatenation, a 1x1 convolution at the
     end. The published count holds one BatchNorm more than the convolutions have; it is placed behind the
-    bottom block, where it folds into the same epilogue. (N, in_channels, H, W) float to (N, out_channels, H, W) logits; H and W are multiples of
+    bottom block, where it folds into the same epilogue.
+
+    (N, in_channels, H, W) float to (N, out_channels, H, W) logits; H and W are multiples of
     ``2 ** (len(widths) - 1)``. ``widths`` are the channels from the finest level to the bottom.
 
     Raises:

@@ -33,7 +33,7 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Any]:
         raise DataError(f"{path} is truncated or damaged ({error}): it cannot be unpacked; copy it again.") from error
     except Exception as error:  # the parser meets arbitrary bytes; whatever it raises means "damaged"
         raise DataError(
-            f"{path} cannot be read as NIfTI ({str(error).rstrip('.')}): the file must be whole; copy or convert it again."
+            f"{path} cannot be read as NIfTI ({str(error).rstrip('.')}): it must be whole; copy or convert it again."
         ) from error
     if voxels.dtype.kind not in "uif":
         raise DataError(f"{path} has voxels of type {voxels.dtype}: grey values are expected; convert it to grey.")

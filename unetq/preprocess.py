@@ -95,7 +95,7 @@ def pad_to_multiple(image: NDArray[Any], multiple: Sequence[int]) -> NDArray[Any
 def crop(image: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
     """Undo ``pad_to_size``: the first ``size`` elements of the last ``len(size)`` axes (a view)."""
     window: tuple[Any, ...] = (..., *(slice(0, length) for length in size))
-    return image[window]
+    return np.asarray(image[window])
 
 
 def decide(logits: NDArray[Any]) -> NDArray[np.uint8]:

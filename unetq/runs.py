@@ -18,7 +18,8 @@ from .data import DatasetSpec, Sample, find_root, resolve_dataset
 from .errors import CheckpointError, ConfigError
 from .export.program import Preprocessing
 from .nets import build_network
-from .quant import QuantNet, quantize
+from .quant.convert import quantize
+from .quant.network import QuantNet
 
 CONFIG, FACTS, HISTORY, METRICS = "config.yaml", "run.json", "history.jsonl", "metrics.json"
 FLOAT, QUANT = "float", "quant"
@@ -43,7 +44,7 @@ def dataset_of(experiment: Experiment) -> tuple[DatasetSpec, Preprocessing]:
     return replace(spec, preprocessing=preprocessing), preprocessing
 
 
-def load_split(experiment: Experiment, split: str, min_size: int, data: Path | None = None) -> list[Sample]:
+def load_split(experiment: Experiment, split: str, data: Path | None = None, min_size: int = 1) -> list[Sample]:
     """The samples of one split; ``data`` (the command line's) goes before ``data.root``."""
     spec, _ = dataset_of(experiment)
     root = data or (Path(experiment.data.root) if experiment.data.root else None)

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .batches import full_slices
 from .data import Sample
 from .errors import ConfigError, DataError
 from .export.program import Preprocessing
 from .metrics import SliceScore, count
-from .preprocess import crop, decide, normalize, pad_to_multiple
+from .preprocess import crop, decide
 
 LARGEST_MULTIPLE = 128
 Forward = Callable[[Tensor], Tensor]
@@ -23,6 +24,7 @@ class Scorer:
     """Predicts slices and scores them.
 
     ``samples`` all have labels; ``multiple`` is what a side of the network's input must be a multiple of.
+    ``forward`` functions bring their own device; images are moved to ``device``.
     """
 
     samples: Sequence[Sample]
@@ -33,10 +35,9 @@ class Scorer:
 
     def predict(self, forward: Forward) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
         """Each sample with its class indices (H, W); ``forward`` takes (1, C, H, W) float32 and gives logits."""
-        for sample in self.samples:
-            image = pad_to_multiple(normalize(sample.image, self.preprocessing), (self.multiple, self.multiple))
+        for sample, image in full_slices(self.samples, self.preprocessing, self.multiple):
             with torch.no_grad():
-                logits = forward(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
+                logits = forward(image.to(self.device))
             values = logits[0].float().cpu().numpy()
             yield sample, decide(crop(values, sample.image.shape[1:]))
 

@@ -18,6 +18,8 @@ from .errors import DataError
 from .files import atomic_path
 
 MAX_PAGES = 1_000_000
+# Bytes of one value, by the number of its type in the TIFF specification.
+VALUE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 @dataclass(frozen=True)
@@ -74,33 +76,38 @@ def write_tiff(path: Path, masks: NDArray[np.uint8], tags: TiffTags) -> None:
 
 
 def _count_pages(handle: BinaryIO, size: int) -> int:
-    """Follow the chain of page directories; a link or directory beyond the end means truncation."""
+    """Follow the chain of page directories; what lies beyond the end means truncation."""
     header = handle.read(16)
     order = {b"II": "<", b"MM": ">"}.get(header[:2])
     version = struct.unpack(f"{order}H", header[2:4])[0] if order and len(header) >= 8 else 0
-    if version not in (42, 43):
+    if order is None or version not in (42, 43):
         raise DataError("it does not start like one")
-    count_format, entry_bytes, link_format = ("H", 12, "I") if version == 42 else ("Q", 20, "Q")
+    count_format, link_format = (f"{order}H", f"{order}I") if version == 42 else (f"{order}Q", f"{order}Q")
+    inline = struct.calcsize(link_format)
+    entry = struct.Struct(f"{order}HH{link_format[1]}{inline}s")
     start = 4 if version == 42 else 8
-    link_bytes, count_bytes = struct.calcsize(link_format), struct.calcsize(f"<{count_format}")
-    if len(header) < start + link_bytes:
-        raise DataError(f"it ends after {size} bytes, inside its header")
-    (offset,) = struct.unpack(f"{order}{link_format}", header[start : start + link_bytes])
+
+    def read(offset: int, count: int) -> bytes:
+        if offset + count > size:
+            raise DataError(
+                f"page {len(seen)} needs the bytes up to {offset + count}, the file ends at {size} (truncated)"
+            )
+        handle.seek(offset)
+        return handle.read(count)
+
     seen: set[int] = set()
+    (offset,) = struct.unpack(link_format, read(start, inline))
     while offset:
         if offset in seen or len(seen) > MAX_PAGES:
             raise DataError("its chain of pages runs in a circle")
         seen.add(offset)
-        where = f"page {len(seen)} lies at byte {offset}, the file ends at {size} (truncated)"
-        if offset + count_bytes > size:
-            raise DataError(where)
-        handle.seek(offset)
-        (count,) = struct.unpack(f"{order}{count_format}", handle.read(count_bytes))
-        offset += count_bytes + count * entry_bytes
-        if offset + link_bytes > size:
-            raise DataError(where)
-        handle.seek(offset)
-        (offset,) = struct.unpack(f"{order}{link_format}", handle.read(link_bytes))
+        (count,) = struct.unpack(count_format, read(offset, struct.calcsize(count_format)))
+        offset += struct.calcsize(count_format)
+        for _, kind, values, place in entry.iter_unpack(read(offset, count * entry.size)):
+            length = values * VALUE_BYTES.get(kind, 1)
+            if length > inline:
+                read(struct.unpack(link_format, place)[0] + length - 1, 1)
+        (offset,) = struct.unpack(link_format, read(offset + count * entry.size, inline))
     if not seen:
         raise DataError("it has no page")
     return len(seen)

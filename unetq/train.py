@@ -1,71 +1,38 @@
 """Float first, then low-bit fine-tuning, in one run folder that can be interrupted and resumed."""
 
-import importlib.metadata
-import json
-import platform
-import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from . import checkpoint as checkpoints
-from . import files
-from .config import Experiment, differences, to_yaml
-from .data import Sample, check_no_leak, train_batches
-from .errors import CheckpointError, ConfigError, OutputError
+from .batches import train_batches
+from .config import Experiment, TrainConfig
+from .facts import Facts
 from .history import History
-from .loop import Batches, Interrupted, Loop, Stage, State, StopSignal
+from .loop import Batches, Interrupted, Loop, Stage, StopSignal
 from .losses import build_loss
-from .nets import build_network
-from .progress import Progress, Silent
-from .quant import QuantNet, calibrate
-from .runs import (
-    CONFIG,
-    FACTS,
-    FLOAT,
-    QUANT,
-    build_quantized,
-    checkpoint_path,
-    dataset_of,
-    holds_run,
-    load_split,
-    meta_json,
-    network_record,
-    read_experiment,
+from .prepare import (
+    TrainingData,
+    build_fabric,
+    check_folder,
+    check_source,
+    load_data,
+    new_network,
+    open_folder,
 )
-from .scoring import Scorer, check_classes, input_multiple, probe
+from .progress import Progress, Silent
+from .quant.calibrate import calibrate
+from .quant.network import QuantNet
+from .runs import FLOAT, QUANT, build_quantized, checkpoint_path, meta_json, network_record
 
-MAY_DIFFER = {
-    "data.root",
-    "train.accelerator",
-    "train.devices",
-    "train.strategy",
-    "train.threads",
-    "train.checkpoint_every",
-    "train.from_run",
-}
-"""Keys that a resumed run may change: they say where and how, not what."""
-RANK_SEED = 1_000_003  # processes draw different batches from one seed
-STAGE_SEED = {FLOAT: 0, QUANT: 500_009}  # stages draw different batches too
+STAGE_SEED = {FLOAT: 0, QUANT: 500_009}
+"""Added to the seed, so that the stages draw different batches."""
 
 OnStep = Callable[[str, int], None]
-
-
-@dataclass(frozen=True)
-class _Data:
-    train: list[Sample]
-    scorer: Scorer
-    labels: tuple[str, ...]
-    channels: int
 
 
 def train(
@@ -89,26 +56,25 @@ def train(
         CheckpointError: nothing to resume, another config, or ``train.from_run`` of another network.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
-    progress = progress or Silent()
-    fabric = _fabric(experiment)
-    if fabric.local_rank == 0 and not _is_child():
-        _check_folder(experiment, out, resume)
+    config = experiment.train
+    fabric = build_fabric(config)
+    check_folder(experiment, out, resume)
     fabric.launch()
-    if experiment.train.threads:
-        torch.set_num_threads(experiment.train.threads)
-    network = _new_network(experiment)
-    loaded = _load_data(experiment, network, data)
-    source = _float_source(experiment, out)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    network = new_network(experiment)
+    loaded = load_data(experiment, network, data, fabric.device)
+    source = check_source(experiment, out)
     if fabric.is_global_zero:
-        _open_folder(experiment, out, source)
+        open_folder(experiment, out, source)
     fabric.barrier()
-    steps = experiment.train.float_steps
-    history = History(out, {FLOAT: 0, QUANT: 0 if experiment.train.from_scratch or source else steps})
+    has_float_stage = source is None and (experiment.quant.is_float or not config.from_scratch)
+    history = History(out, {FLOAT: 0, QUANT: config.float_steps if has_float_stage else 0})
     facts = Facts(out, experiment, fabric, command)
     try:
         with StopSignal() as stop:
-            trainer = _Trainer(experiment, out, fabric, loaded, history, progress, stop, on_step, facts)
-            if not experiment.train.from_scratch and source is None:
+            trainer = _Trainer(experiment, out, fabric, loaded, history, progress or Silent(), stop, on_step, facts)
+            if has_float_stage:
                 trainer.run_float(network)
             if not experiment.quant.is_float:
                 trainer.run_quant()
@@ -118,54 +84,13 @@ def train(
     return out
 
 
-class Facts:
-    """``run.json``: versions, seed, command, times."""
-
-    def __init__(self, out: Path, experiment: Experiment, fabric: Fabric, command: str) -> None:
-        self._path, self._write = out / FACTS, fabric.is_global_zero
-        old: dict[str, Any] = {}
-        if self._path.is_file():
-            try:
-                old = json.loads(self._path.read_text(encoding="utf-8"))
-            except ValueError:
-                old = {}
-        self._values: dict[str, Any] = {
-            **{name: _version(name) for name in ("unetq", "torch", "monai", "numpy")},
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "device": str(fabric.device),
-            "threads": torch.get_num_threads(),
-            "processes": fabric.world_size,
-            "seed": experiment.seed,
-            "command": old.get("command") or command,
-            "started": old.get("started") or _now(),
-            "finished": old.get("finished"),
-            "seconds": old.get("seconds") or {FLOAT: 0.0, QUANT: 0.0},
-        }
-        self._save()
-
-    def stage(self, name: str, state: State) -> None:
-        """Record how long a stage has taken."""
-        self._values["seconds"][name] = round(state.seconds, 3)
-        self._save()
-
-    def finish(self) -> None:
-        """Record the end, once."""
-        self._values["finished"] = self._values["finished"] or _now()
-        self._save()
-
-    def _save(self) -> None:
-        if self._write:
-            files.write_json(self._path, self._values)
-
-
 class _Trainer:
     def __init__(
         self,
         experiment: Experiment,
         out: Path,
         fabric: Fabric,
-        data: _Data,
+        data: TrainingData,
         history: History,
         progress: Progress,
         stop: StopSignal,
@@ -182,7 +107,7 @@ class _Trainer:
 
     def run_quant(self) -> None:
         """Calibrate on the float stage's best network (or random weights), then fine-tune."""
-        network = _new_network(self.experiment)
+        network = new_network(self.experiment)
         if not self.config.from_scratch:
             best = checkpoints.load(checkpoint_path(self.out, FLOAT, "best"))
             checkpoints.check_network(best, network_record(self.experiment), FLOAT)
@@ -203,24 +128,22 @@ class _Trainer:
     def _calibrate(self, quantized: QuantNet) -> None:
         count = self.experiment.quant.calibration_batches
         self.progress.note(f"calibrating on {count} batches")
-        batches = self._batches(QUANT, count, augment=False, same_on_all=True)(0)
+        batches = self._batches(QUANT, count, augment=False, alone=True)(0)
         calibrate(quantized, (images.to(self.fabric.device) for images, _ in batches))
 
-    def _batches(self, stage: str, steps: int, *, augment: bool, same_on_all: bool = False) -> Batches:
-        config, rank = self.config, 0 if same_on_all else self.fabric.global_rank
-
+    def _batches(self, stage: str, steps: int, *, augment: bool, alone: bool = False) -> Batches:
         def start(first: int) -> Iterator[tuple[Tensor, Tensor]]:
-            return iter(
-                train_batches(
-                    self.data.train,
-                    self.data.scorer.preprocessing,
-                    crop=config.crop,
-                    batch=config.batch,
-                    seed=self.experiment.seed + STAGE_SEED[stage] + RANK_SEED * rank,
-                    start_step=first,
-                    steps=steps,
-                    augment=augment,
-                )
+            return train_batches(
+                self.data.train,
+                self.data.scorer.preprocessing,
+                crop=self.config.crop,
+                batch=self.config.batch,
+                seed=self.experiment.seed + STAGE_SEED[stage],
+                start_step=first,
+                steps=steps,
+                augment=augment,
+                rank=0 if alone else self.fabric.global_rank,
+                world_size=1 if alone else self.fabric.world_size,
             )
 
         return start
@@ -228,7 +151,7 @@ class _Trainer:
     def _run(self, name: str, network: nn.Module, groups: list[dict[str, Any]], steps: int, freeze_at: int | None) -> None:
         if self.config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        torch.manual_seed(self.experiment.seed + STAGE_SEED[name] + RANK_SEED * self.fabric.global_rank)
+        torch.manual_seed(self.experiment.seed + STAGE_SEED[name] + self.fabric.global_rank)
         wrapped, optimizer = self.fabric.setup(network, _optimizer(self.config, groups))
         quantized = network if isinstance(network, QuantNet) else None
         folder = self.out / name
@@ -243,9 +166,9 @@ class _Trainer:
             wrapped=wrapped,
             optimizer=optimizer,
             batches=self._batches(name, steps, augment=self.config.augment),
-            loss=build_loss(len(self.data.labels) if self.channels_out > 1 else 1, self.config.loss),
-            # Low bits are validated in the integer arithmetic that ships; DDP's wrapper has no part in that.
-            evaluate=quantized if quantized is not None else wrapped.module if self.fabric.world_size > 1 else wrapped,
+            loss=build_loss(self.data.channels_out, self.config.loss),
+            # Low bits are validated in the integer arithmetic that ships.
+            evaluate=network if quantized is not None or self.fabric.world_size > 1 else wrapped,
             record=self._record(name),
             freeze_at=freeze_at,
             freeze=quantized.freeze_step_sizes if quantized is not None else lambda: None,
@@ -260,8 +183,6 @@ class _Trainer:
         finally:
             self.facts.stage(name, loop.state)
 
-    channels_out: int = 1
-
     def _record(self, stage: str) -> dict[str, Any]:
         record: dict[str, Any] = {
             "network": network_record(self.experiment),
@@ -273,3 +194,23 @@ class _Trainer:
         if stage == QUANT:
             record["quant"] = self.experiment.quant.model_dump()
         return record
+
+
+def _groups(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases and norms, which have one axis, do not."""
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    groups = [
+        {"params": weights, "base_lr": lr, "weight_decay": weight_decay},
+        {"params": others, "base_lr": lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _optimizer(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    for group in groups:
+        group["lr"] = group["base_lr"]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=config.lr)

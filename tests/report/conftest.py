@@ -82,7 +82,7 @@ def write_run(
     slices: int = 4,
     pictures: Callable[[int, int], tuple[np.ndarray, np.ndarray]] = membranes,
 ) -> Path:
-    """A run of ``slices`` validation slices where ``error`` of the blocks of pixels are wrong (0.01 of the float ones)."""
+    """A run of ``slices`` slices where ``error`` of the blocks of pixels are wrong (0.01 in float)."""
     low = weight != 32
     overlays = folder / "overlays" / "validation"
     overlays.mkdir(parents=True)
@@ -97,7 +97,9 @@ def write_run(
             arrays["float_prediction"] = float_prediction
         np.savez_compressed(overlays / f"{name}.npz", **arrays)
         mine[name], theirs[name] = dice(truth, arrays["prediction"]), dice(truth, float_prediction)
-    split: dict[str, Any] = {"integer": evaluation("integer", mine)} if low else {"float": evaluation("float32", theirs)}
+    split: dict[str, Any] = (
+        {"integer": evaluation("integer", mine)} if low else {"float": evaluation("float32", theirs)}
+    )
     if low and reference:
         split["float_reference"] = evaluation("float32", theirs)
     metrics = {

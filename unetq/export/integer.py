@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UnsupportedError
-from ..fixedpoint import F32, Grid, quantize, saturate
+from ..fixedpoint import F32, Grid, quantize
 from .program import (
     Add,
     Concat,
@@ -245,9 +245,9 @@ def _execute(op: Op, inputs: list[Array], program: Program) -> Array:
     if isinstance(op, MaxPool):
         return _max_pool(op, first)
     if isinstance(op, Add):
-        a = first.astype(np.float32) * np.float32(op.input_gain[0])
-        b = inputs[1].astype(np.float32) * np.float32(op.input_gain[1])
-        return apply_epilogue(a + b, op.epilogue, grid)
+        left = first.astype(np.float32) * np.float32(op.input_gain[0])
+        right = inputs[1].astype(np.float32) * np.float32(op.input_gain[1])
+        return apply_epilogue(left + right, op.epilogue, grid)
     if isinstance(op, Pointwise):
         acc = first.astype(np.int32) if np.issubdtype(first.dtype, np.integer) else first
         return apply_epilogue(acc, op.epilogue, grid)
@@ -266,7 +266,8 @@ def check_input(program: Program, shape: tuple[int, ...]) -> None:
     if program.fixed_size is not None:
         if tuple(size) != program.fixed_size:
             raise DataError(
-                f"input size {size}: this program was traced for {program.fixed_size} only; lower it again for that size."
+                f"input size {size}: this program was traced for {program.fixed_size} only; "
+                "lower the network again for that size."
             )
     elif any(n < 1 or n % m for n, m in zip(size, program.input_multiple, strict=True)):
         raise DataError(f"input size {size}: each axis must be a multiple of {program.input_multiple}; pad the image.")
@@ -305,17 +306,6 @@ def run(program: Program, x: Array, trace: dict[str, Array] | None = None) -> F3
         else np.zeros((0, program.tensors[program.output].channels, *values.shape[2:]), np.float32)
     )
     return result[:, :, 0] if program.spatial_rank == 2 else result
-
-
-__all__ = [
-    "accumulator_bound",
-    "apply_epilogue",
-    "check_input",
-    "convolution_accumulator",
-    "output_size",
-    "run",
-    "saturate",
-]
 
 
 def macs(op: Conv, size: Triple) -> int:

@@ -1,6 +1,7 @@
 """Exact rewrites of a program: the result computes the same codes, with less to do or to keep."""
 
 from dataclasses import replace
+from typing import Any
 
 from .program import Concat, Conv, Op, Program
 
@@ -58,6 +59,12 @@ def drop_unused(program: Program) -> Program:
     needed.add(program.input)
     order = sorted(needed)
     number = {old: new for new, old in enumerate(order)}
-    ops = tuple(replace(op, inputs=tuple(number[t] for t in op.inputs), output=number[op.output]) for op in kept)
+    ops = tuple(_renumber(op, number) for op in kept)
     tensors = tuple(program.tensors[t] for t in order)
     return replace(program, tensors=tensors, ops=ops, input=number[program.input], output=number[program.output])
+
+
+def _renumber(op: Op, number: dict[int, int]) -> Op:
+    # Each operation has its own arity, which `replace` cannot know for the union of them.
+    changes: dict[str, Any] = {"inputs": tuple(number[t] for t in op.inputs), "output": number[op.output]}
+    return replace(op, **changes)

@@ -69,7 +69,7 @@ def _absorb(block: Block, node: Node) -> bool:
     if node.kind == "dropout":
         block.dropouts.append(node)
         return True
-    if node.kind == "batch_norm":
+    if node.kind == "batch_norm" and (block.act is not None or all(n.kind == "batch_norm" for n in block.pre)):
         (block.post if block.act is not None else block.pre).append(node)
         return True
     if node.kind == "instance_norm" and block.act is None and not block.pre:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .blocks import Block
 from .network import QuantNet
 from .simulate import simulate
 
@@ -20,12 +20,17 @@ class _Sampler:
         self.generator = torch.Generator().manual_seed(seed)
         self.parts: dict[str, list[Tensor]] = {}
 
-    def __call__(self, group: str, values: Tensor) -> None:
+    def __call__(self, block: Block, values: Tensor) -> None:
         flat = values.detach().float().reshape(-1)
-        index = torch.randint(flat.numel(), (min(SAMPLES_PER_BATCH, flat.numel()),), generator=self.generator)
         low, high = flat.aminmax()
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            raise DataError(
+                f"layer {block.key} makes NaN or infinity in float already; "
+                "repair the network or its checkpoint before quantising."
+            )
+        index = torch.randint(flat.numel(), (min(SAMPLES_PER_BATCH, flat.numel()),), generator=self.generator)
         sample = torch.cat([flat[index.to(flat.device)], low.reshape(1), high.reshape(1)])
-        self.parts.setdefault(group, []).append(sample.cpu())
+        self.parts.setdefault(block.group, []).append(sample.cpu())
 
 
 def calibrate(q: QuantNet, batches: Iterable[Tensor], seed: int = 0) -> None:
@@ -39,10 +44,13 @@ def calibrate(q: QuantNet, batches: Iterable[Tensor], seed: int = 0) -> None:
     Raises:
         DataError: no batch, or NaN or infinity in a batch or in what the network makes of it.
     """
-    for block in next(iter(q._networks.values())).blocks:
+    for block in q.blocks():
         quantizer = q.weight_quantizer(block) if block.kind == "conv" else None
         if quantizer is not None:
-            quantizer.calibrate(q.tensor(block.parameters["weight"]))
+            weight = q.tensor(block.parameters["weight"])
+            if not torch.isfinite(weight).all():
+                raise DataError(f"the weight of layer {block.key} holds NaN or infinity; repair the checkpoint first.")
+            quantizer.calibrate(weight)
     sampler = _Sampler(seed)
     count = 0
     with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
@@ -54,12 +62,7 @@ def calibrate(q: QuantNet, batches: Iterable[Tensor], seed: int = 0) -> None:
     if count == 0:
         raise DataError("calibration got 0 batches; give it at least one batch of preprocessed images.")
     for group, parts in sampler.parts.items():
-        values = torch.cat(parts).numpy().astype(np.float32)
-        if not np.isfinite(values).all():
-            raise DataError(
-                f"layer {group} makes NaN or infinity in float already; repair the network or its checkpoint before quantising."
-            )
         grid = q.grid_quantizer(group)
         assert grid is not None
-        grid.calibrate(values)
+        grid.calibrate(torch.cat(parts).numpy())
     q.calibrated.fill_(True)  # type: ignore[operator]  # a registered buffer

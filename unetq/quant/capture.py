@@ -85,14 +85,14 @@ class _Capture:
             if not isinstance(results, list | tuple) or len(results) != 1:
                 raise UnsupportedError(
                     f"the network returns {len(results) if isinstance(results, list | tuple) else 0} tensors; "
-                    "one is supported. Wrap it in a module that returns the segmentation logits alone (deep supervision off)."
+                    "one is supported. Wrap it in a module that returns the logits alone (deep supervision off)."
                 )
             self.output = self._source(results[0])
         elif node.op == "call_function":
             self._call(node)
         else:
             raise UnsupportedError(
-                f"graph node {node.op} ({node.name}) cannot be represented; register it as a parameter of a supported layer."
+                f"graph node {node.op} ({node.name}) cannot be represented; make it a parameter of a supported layer."
             )
 
     def _source(self, node: Any) -> str:
@@ -115,7 +115,7 @@ class _Capture:
         if not isinstance(value, FxNode) or value.name not in self.names:
             raise self._refuse(
                 node,
-                f"its {role} is computed, not a parameter; bake it into the layer first (for example remove weight_norm).",
+                f"its {role} is computed, not a parameter; bake it into the layer first (such as remove weight_norm).",
             )
         return self.names[value.name]
 

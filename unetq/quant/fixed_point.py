@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..fixedpoint import FRACTION_LIMIT, F32, Grid, fixed_point_grid
+from ..export.program import WeightKind
+from ..fixedpoint import F32, FRACTION_LIMIT, Grid, fixed_point_grid
 from .quantizer import ActivationQuantizer, WeightCodes, WeightQuantizer
 
 
@@ -133,11 +134,9 @@ class FixedPointWeight(WeightQuantizer):
         """Integer codes and steps; ``weight`` float32 in torch's layout, codes in the same."""
         exponent = np.clip(np.rint(self.log2_step.detach().float().cpu().numpy()), -FRACTION_LIMIT, FRACTION_LIMIT)
         step = np.exp2(exponent).astype(np.float32)
-        if self.binary:
-            codes = np.where(weight >= 0, 1, -1)
-        else:
-            codes = np.clip(np.rint(weight / step), self.low, self.high)
-        kind = "binary" if self.binary else "twos_complement"
+        rounded = np.clip(np.rint(weight / step), self.low, self.high)
+        codes = np.where(weight >= 0, 1, -1) if self.binary else rounded
+        kind: WeightKind = "binary" if self.binary else "twos_complement"
         return WeightCodes(codes.astype(np.int8), step.reshape(-1), self.bits, kind)
 
 

@@ -1,6 +1,6 @@
 """From trained blocks to the integer program: weights to codes, norms and scales to gains and offsets."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,13 +75,9 @@ class _Lowering:
                 )
                 instance_norm = InstanceNorm(float(node.attributes["eps"]), weight, shift)
                 offset = np.zeros(channels)
-            elif instance_norm is None:
+            else:
                 a, b = self.affine(node)
                 gain, offset = gain * a, offset * a + b
-            else:
-                raise UnsupportedError(
-                    f"layer {block.key}: a BatchNorm directly behind an InstanceNorm is not supported; remove one of them."
-                )
         gain2, offset2 = np.ones(channels), np.zeros(channels)
         for node in block.post:
             a, b = self.affine(node)
@@ -90,7 +86,8 @@ class _Lowering:
         singles = [np.ascontiguousarray(v, dtype=np.float32) for v in arrays]
         if not all(np.isfinite(v).all() for v in singles):
             raise UnsupportedError(
-                f"layer {block.key}: a gain or offset is not finite in float32; a norm's statistics or a weight is broken. Train again or repair the checkpoint."
+                f"layer {block.key}: a gain or offset is not finite in float32, so a norm or a weight is broken. "
+                "Train again or repair the checkpoint."
             )
         return Epilogue(
             singles[0],
@@ -119,7 +116,9 @@ class _Lowering:
         coded = quantizer.codes(values)
         return WeightCodes(self.canonical(block, coded.codes), coded.scale, coded.bits, coded.kind)
 
-    def canonical(self, block: Block, values: NDArray[np.generic]) -> NDArray[np.generic]:
+    @staticmethod
+    def canonical(block: Block, values: NDArray[Any]) -> NDArray[Any]:
+        """Torch's weight layout to (O, I / groups, kd, kh, kw)."""
         if block.attributes["transposed"]:  # torch: (I, O / groups, …)
             groups = block.attributes["groups"]
             parts = values.reshape(groups, values.shape[0] // groups, *values.shape[1:])
@@ -156,8 +155,7 @@ class _Lowering:
         output, first = self.index[block.key], inputs[0]
         channels = self.tensors[first].channels
         a = block.attributes
-        one = np.float64(1.0)
-        zero = np.float64(0.0)
+        zero = np.zeros(1)
         if block.kind == "conv":
             return self.convolution(block, inputs)
         if block.kind == "max_pool":
@@ -169,17 +167,17 @@ class _Lowering:
         if block.kind == "upsample_nearest":
             return Upsample(block.key, (first,), output, "nearest", a["factor"]), channels
         if block.kind == "upsample_linear":
-            scale = one * self.scale(block.inputs[0]) / 4.0 ** sum(f == 2 for f in a["factor"])
+            scale = np.array([self.scale(block.inputs[0]) / 4.0 ** sum(f == 2 for f in a["factor"])])
             return Upsample(
                 block.key, (first,), output, "linear", a["factor"], self.epilogue(block, channels, scale, zero)
             ), channels
         if block.kind == "add":
             gains = self.scale(block.inputs[0]), self.scale(block.inputs[1])
             return Add(
-                block.key, (first, inputs[1]), output, gains, self.epilogue(block, channels, one, zero)
+                block.key, (first, inputs[1]), output, gains, self.epilogue(block, channels, np.ones(1), zero)
             ), channels
         return Pointwise(
-            block.key, (first,), output, self.epilogue(block, channels, one * self.scale(block.inputs[0]), zero)
+            block.key, (first,), output, self.epilogue(block, channels, np.array([self.scale(block.inputs[0])]), zero)
         ), channels
 
     def run(self, size: Triple) -> Program:

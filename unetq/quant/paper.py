@@ -103,6 +103,7 @@ class PaperActivation(ActivationQuantizer):
         bits = self.bits + int(self.signed)
         if bits > 8:
             raise UnsupportedError(
-                f"the paper's signed Q{self.bits}.0 has {2 ** (self.bits + 1) - 1} levels, which do not fit 8 bits; use at most 7, or method 'fixed'."
+                f"the paper's signed Q{self.bits}.0 has {2 ** (self.bits + 1) - 1} levels, which do not fit 8 bits; "
+                "use at most 7, or method 'fixed'."
             )
         return Grid(bits=bits, signed=self.signed, scale=1.0, rounding="toward_zero")

@@ -17,7 +17,7 @@ from .capture import Node
 if TYPE_CHECKING:
     from .network import QuantNet
 
-Observer = Callable[[str, Tensor], None]
+Observer = Callable[[Block, Tensor], None]
 
 
 def _spatial(values: tuple[int, int, int], rank: int) -> tuple[int, ...]:
@@ -130,7 +130,7 @@ def simulate(q: "QuantNet", x: Tensor, *, quantized: bool, training: bool, obser
     Args:
         quantized: with fake quantisers, or without any.
         training: BatchNorm by batch statistics (updating the running ones) and dropout.
-        observe: called with (grid group, values) for each tensor before it is quantised.
+        observe: called with (block, values) for each tensor before it is quantised.
     """
     rank = x.ndim - 2
     network = q.network(tuple(x.shape[2:]))
@@ -145,7 +145,7 @@ def simulate(q: "QuantNet", x: Tensor, *, quantized: bool, training: bool, obser
             y = x if block.kind == "input" else simulation.run(inputs, block)
             grid = q.grid_quantizer(block.group)
             if observe is not None and grid is not None:
-                observe(block.group, y)
+                observe(block, y)
             if grid is not None and quantized:
                 y = grid(y)
         values[block.key] = y

@@ -98,10 +98,12 @@ def training_curves(history: tuple[HistoryPoint, ...], labels: tuple[str, ...]) 
     """Loss, and validation Dice where it was measured, over the steps of both stages."""
     offset = max((point.step for point in history if point.stage == "float"), default=0)
     loss = {
-        stage: [(_at(point, offset), point.loss) for point in history if point.stage == stage and point.loss is not None]
+        stage: [
+            (_at(point, offset), point.loss) for point in history if point.stage == stage and point.loss is not None
+        ]
         for stage, _ in STAGES
     }
-    scores = [
+    scores: list[tuple[int, str, str, float]] = [
         (_at(point, offset), point.stage, label, 100 * value)
         for point in history
         for label in labels
@@ -124,7 +126,9 @@ def _loss_chart(loss: dict[str, list[tuple[int, float]]], offset: int) -> Markup
     smooth = {stage: _thin(_smoothed(series)) for stage, series in loss.items()}
     values = sorted(value for series in loss.values() for _, value in series)
     high = values[min(len(values) - 1, int(0.995 * len(values)))]  # one wild step must not flatten the rest
-    frame, parts = _curve_frame("training loss", [x for series in loss.values() for x, _ in series], values[0], high, offset)
+    frame, parts = _curve_frame(
+        "training loss", [x for series in loss.values() for x, _ in series], values[0], high, offset
+    )
     for stage, cls in STAGES:
         raw = [(frame.x(x), frame.y(min(value, high))) for x, value in _thin(loss[stage])]
         parts.append(svg.polyline(raw, f"{cls} faint"))

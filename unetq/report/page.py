@@ -43,7 +43,8 @@ def build(runs: list[Path], out: Path, title: str | None = None) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot make the folder {out}: {error.strerror or error}; the report goes into a folder. Choose another place."
+            f"cannot make the folder {out}: {error.strerror or error}; a report is written into a folder. "
+            "Choose another place."
         ) from error
     write_text(out / "report.csv", table)
     write_text(out / "report.json", data)
@@ -105,6 +106,7 @@ def _run_section(run: Run, groups: list[Group], gallery: Gallery) -> dict[str, A
         "run": run,
         "parts": parts,
         "curves": training_curves(run.history, run.metrics.labels),
+        "stages": {point.stage for point in run.history},
         "facts": _facts(run),
     }
 
@@ -132,7 +134,10 @@ def _notes(groups: list[Group]) -> list[str]:
 
 def _references(group: Group) -> str:
     """Which float network each low-bit row is compared with."""
-    return "; ".join(f"{row.run.name}: {row.reference_source}" for row in group.rows if row.reference_source)
+    sources = {row.run.name: row.reference_source for row in group.rows if row.reference_source}
+    if len(set(sources.values())) == 1:
+        return f"Float reference of each low-bit run: {next(iter(sources.values()))}."
+    return f"Float references: {'; '.join(f'{name}: {source}' for name, source in sources.items())}." if sources else ""
 
 
 def _sizes(runs: list[Run]) -> list[str]:

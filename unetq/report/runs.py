@@ -41,7 +41,9 @@ def load_runs(folders: list[Path]) -> list[Run]:
         CheckpointError: no folder given, one given twice, or one that ``load_run`` refuses.
     """
     if not folders:
-        raise CheckpointError("no run folder was given; a report needs at least one. Name them: unetq report runs/* -o report/")
+        raise CheckpointError(
+            "no run folder was given; a report needs at least one. Name them: unetq report runs/* -o report/"
+        )
     resolved = [folder.resolve() for folder in folders]
     for index, folder in enumerate(resolved):
         if folder in resolved[:index]:
@@ -58,7 +60,9 @@ def load_run(folder: Path) -> Run:
         CheckpointError: naming the file, what is wrong with it and the remedy.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder; a report reads run folders that `unetq train` wrote. Check the path.")
+        raise CheckpointError(
+            f"{folder} is not a folder; a report reads run folders that `unetq train` wrote. Check the path."
+        )
     metrics_path = folder / "metrics.json"
     if not metrics_path.is_file():
         raise CheckpointError(
@@ -72,7 +76,9 @@ def load_run(folder: Path) -> Run:
         )
     metrics = _validate(metrics_path, Metrics, raw)
     if not any(split.quoted for split in metrics.splits.values()):
-        raise CheckpointError(f"{metrics_path} holds no evaluation; a report needs one. Make it with: unetq evaluate {folder}")
+        raise CheckpointError(
+            f"{metrics_path} holds no evaluation; a report needs one. Make it with: unetq evaluate {folder}"
+        )
     facts_path, config_path, history_path = folder / "run.json", folder / "config.yaml", folder / "history.jsonl"
     return Run(
         folder=folder,
@@ -104,7 +110,9 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}); a report needs it. Check it.") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror or error}); a report needs it. Check it."
+        ) from error
     except (ValueError, RecursionError) as error:
         _damaged(path, str(error))
 
@@ -129,4 +137,6 @@ def _validate(path: Path, model: type[M], raw: dict[str, Any]) -> M:
 
 
 def _damaged(path: Path, problem: str) -> NoReturn:
-    raise CheckpointError(f"{path} is damaged: {problem}. It must be as unetq wrote it; evaluate or train the run again.")
+    raise CheckpointError(
+        f"{path} is damaged: {problem}. It must be as unetq wrote it; evaluate or train the run again."
+    )

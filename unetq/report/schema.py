@@ -29,6 +29,12 @@ class Bits(_Model):
     last: int | None = None
     method: str | None = None
     per_channel: bool | None = None
+    float_layers: tuple[str, ...] = ()
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some layers of a quantised network stay in float32."""
+        return not self.is_float and (32 in (self.first, self.last) or bool(self.float_layers))
 
     @property
     def is_float(self) -> bool:

@@ -1,0 +1,1 @@
+"""Data sets by name: each module exposes ``DATASET``, a ``unetq.data.DatasetSpec``."""

@@ -1,0 +1,123 @@
+"""Fetching data sets: downloads with checksums where that is possible, instructions where it is not.
+
+A file is listed here with its address only if its SHA-256 is known for certain. Data behind a
+registration, or without a published checksum, come with instructions instead.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pooch
+
+from unetq.errors import ConfigError, DataError, OutputError
+
+from . import em
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file: where it is, and the SHA-256 (64 hexadecimal digits) that it must have."""
+
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """How one data set is obtained.
+
+    Attributes:
+        files: what can be downloaded, by the name it gets in the destination folder.
+        expected: the names that show that a folder already holds the data (default: ``files``).
+        instructions: what a person has to do where nothing can be downloaded.
+        terms: licence and citation.
+    """
+
+    files: Mapping[str, RemoteFile] = field(default_factory=dict)
+    expected: tuple[str, ...] = ()
+    instructions: str = ""
+    terms: str = ""
+
+
+REGISTRY: dict[str, Source] = {
+    "em": Source(
+        expected=("train-volume.tif", "train-labels.tif"),
+        instructions=(
+            "The ISBI 2012 EM challenge asks its users to register, so the files cannot be fetched for you. "
+            "1. Open the challenge page, http://brainiac2.mit.edu/isbi_challenge/ "
+            "(if it has moved: 'ISBI 2012 segmentation challenge' on https://imagej.net). "
+            "2. Register and download train-volume.tif, train-labels.tif and test-volume.tif. "
+            "3. Put them into {dest}."
+        ),
+        terms=em.CITATION,
+    ),
+    "phantom": Source(instructions="It is computed, so there is nothing to fetch: use it with `unetq train phantom`."),
+}
+
+
+def fetch(
+    name: str, dest: str | Path, *, registry: Mapping[str, Source] | None = None, progress: bool = False
+) -> list[Path]:
+    """Bring the data set ``name`` into the folder ``dest`` (made if need be); return its files.
+
+    Files that are already there, whole, are kept. Nothing that exists is overwritten. A download goes
+    to a temporary file first and is moved only when its checksum is right.
+
+    Raises:
+        ConfigError: no such data set (the message names the nearest).
+        DataError: it cannot be downloaded (the message holds the instructions); a checksum is wrong; an
+            existing file differs; the server does not answer.
+        OutputError: ``dest`` cannot be written.
+    """
+    sources = REGISTRY if registry is None else registry
+    if name not in sources:
+        close = difflib.get_close_matches(name, sources, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(f"there is no download called {name!r}; {hint}Known: {', '.join(sorted(sources))}.")
+    source, folder = sources[name], Path(dest)
+    if not source.files:
+        present = [folder / file for file in source.expected]
+        if present and all(path.is_file() for path in present):
+            return present
+        raise DataError(
+            f"{name} cannot be downloaded. {source.instructions.format(dest=folder)} {source.terms}".strip()
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another place.") from error
+    return [_fetch_file(folder, file, remote, progress) for file, remote in source.files.items()]
+
+
+def _fetch_file(folder: Path, file: str, remote: RemoteFile, progress: bool) -> Path:
+    target = folder / file
+    if target.exists():
+        found = pooch.file_hash(str(target), alg="sha256")
+        if found != remote.sha256.lower():
+            raise DataError(
+                f"{target} has the SHA-256 {found} and {remote.sha256} is expected: it is another or a damaged file, "
+                "and nothing is overwritten; move it away and try again."
+            )
+        return target
+    try:
+        fetched = pooch.retrieve(
+            remote.url,
+            known_hash=f"sha256:{remote.sha256.lower()}",
+            fname=file,
+            path=folder,
+            progressbar=progress,
+            downloader=pooch.HTTPDownloader(progressbar=progress, timeout=30),
+        )
+    except ValueError as error:  # what pooch raises for a wrong checksum, after removing the download
+        raise DataError(
+            f"{remote.url} is not the file it should be (SHA-256 {remote.sha256} expected): nothing was kept; "
+            f"try again, or tell the maintainers if it stays so. {error}"
+        ) from error
+    except OSError as error:  # includes what the HTTP library raises
+        raise DataError(
+            f"{remote.url} could not be downloaded ({error}): the server must be reachable; "
+            f"check the connection, or put the file into {folder} by hand."
+        ) from error
+    return Path(fetched)

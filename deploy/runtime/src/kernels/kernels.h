@@ -1,0 +1,115 @@
+// The kernel set: a struct of pointers. Scalar fills all of it; an instruction set overwrites what it does better
+// (dispatch.cpp is the one place where that is decided).
+//
+// Names: uq_<op>_w<bits>a<bits>_<tile>__<isa>, or uq_<op>__<isa> where no weights take part. Bits are those of the
+// operands in registers; "n" after them says that products are summed in int16 ("narrow") between two flushes. The
+// tile is pixels x output channels.
+//
+// Only plain structs here: this header is compiled under the flags of every instruction set, and an inline function
+// of one could end up being called on a processor that has only the other.
+#ifndef UNETQ_KERNELS_H
+#define UNETQ_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace uq {
+
+constexpr uint32_t kBlock = 16;     // output channels of one weight block; channel buffers are padded to it
+constexpr uint32_t kTilePixels = 6; // pixel lists are padded to it
+
+// A run of consecutive steps of a convolution block. A step is one group of input channels at one tap.
+struct Segment {
+    uint32_t tap;
+    uint32_t first_step; // within the tap
+    uint32_t step_count;
+    uint32_t flush; // the int16 sums must be widened after this segment: the next step could saturate them
+};
+
+// A strip of output pixels against one block of 16 output channels and a range of segments.
+struct ConvTile {
+    const uint8_t* rows;            // unpacked, padded input rows
+    const uint32_t* pixel_offsets;  // byte offset in rows of each pixel's first tap origin
+    uint32_t pixel_count;           // a multiple of kTilePixels
+    const int32_t* tap_offsets;     // bytes from a pixel's origin to the tap
+    const Segment* segments;
+    uint32_t segment_count;
+    const void* weights;  // [step][16][group]: the steps of the segments, one after the other
+    void* sums;           // [pixel][16], added to: int32, or float32 for uq_conv_w32a32
+};
+
+// Float parameters of an epilogue for a run of channels; those that are absent are null.
+struct EpilogueArrays {
+    const float* gain;
+    const float* offset;
+    const float* slope;
+    const float* gain2;
+    const float* offset2;
+};
+
+// Where real numbers go: float32 as they are, or codes.
+struct Target {
+    bool is_float;
+    bool toward_zero;
+    float inverse_scale;
+    float low;
+    float high;
+};
+
+// Rows of codes at rest: channels at storage_bits (1, 2, 4, 8) each, every pixel padded to a byte.
+struct PackedRow {
+    uint8_t* data;
+    size_t pixel_stride;  // bytes
+    uint32_t pixels;
+    uint32_t channels;
+    uint32_t storage_bits;
+};
+
+struct Kernels {
+    const char* name;
+
+    // Packed codes to bytes: dst[pixel * dst_stride + channel] = (raw ^ flip) + shift, modulo 256, where raw is the
+    // stored field. flip = shift = 0 gives unsigned codes; flip = 2^(storage-1), shift = -flip sign-extends; adding
+    // 2^(bits-1) to that shift makes signed codes non-negative.
+    void (*load_codes)(const PackedRow& row, uint8_t flip, uint8_t shift, uint8_t* dst, size_t dst_stride);
+    // Bytes (two's complement or unsigned codes) to packed codes.
+    void (*store_codes)(const uint8_t* src, size_t src_stride, const PackedRow& row);
+
+    // Packed weights first … first + count of a row to int8. binary: bit 0 is -1, bit 1 is +1.
+    void (*unpack_weights)(const uint8_t* row, uint64_t first, uint32_t count, uint32_t bits, bool binary, int8_t* dst);
+    // 16 rows (row_stride bytes apart) of 4 * steps codes to [step][16][4].
+    void (*interleave_w8)(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst);
+
+    // sums[pixel][oc] += input . weights over the segments. a8: unsigned bytes, groups of 4 channels, int8 weights;
+    // a16: int16, groups of 2, int16 weights; a32: float32, groups of 1.
+    void (*conv_w8a8)(const ConvTile& tile);
+    void (*conv_w16a16)(const ConvTile& tile);
+    void (*conv_w32a32)(const ConvTile& tile);
+    bool narrow;  // conv_w8a8 sums in int16 lanes of two products and obeys Segment::flush
+
+    // The epilogue on [pixel][channel] sums; channels is a multiple of 16, and the arrays may be read that far.
+    // dst: bytes (codes) or float32, dst_stride in elements.
+    void (*epilogue_i32)(const int32_t* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays,
+                         const Target& target, void* dst, size_t dst_stride);
+    void (*epilogue_f32)(const float* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays,
+                         const Target& target, void* dst, size_t dst_stride);
+    // float32 onto a grid: code bytes.
+    void (*quantize)(const float* src, size_t count, const Target& target, uint8_t* dst);
+
+    void (*maximum)(const uint8_t* src, size_t count, uint8_t* dst);  // dst = max(dst, src)
+    // dst = sum of weights[i] * rows[i]
+    void (*blend_rows)(const uint8_t* const* rows, const uint16_t* weights, uint32_t row_count, size_t count, uint16_t* dst);
+    // Linear x2 along the row: [pixels][channels] to [2 * pixels][channels], less bias.
+    void (*double_row)(const uint16_t* src, uint32_t pixels, uint32_t channels, int32_t bias, int32_t* dst);
+    // Adds the exact sums of 16 channels over pixels stride apart; squares in two halves of 32 bits.
+    void (*norm_sums)(const int32_t* sums, size_t stride, uint64_t pixels, int64_t* total, uint64_t* high, uint64_t* low);
+};
+
+void uq_fill__scalar(Kernels* kernels);
+#if defined(__x86_64__)
+void uq_fill__avx2(Kernels* kernels);
+#endif
+
+}  // namespace uq
+
+#endif

@@ -1,0 +1,105 @@
+// The scalar set: complete, always compiled, the definition that every other set is tested against.
+#include <string.h>
+
+#include "../kernels.h"
+
+namespace uq {
+namespace {
+
+#include "../rows.inc"
+
+void uq_interleave_w8__scalar(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst) {
+    for (uint32_t s = 0; s < steps; ++s)
+        for (uint32_t o = 0; o < kBlock; ++o, dst += 4) memcpy(dst, rows + o * row_stride + 4 * s, 4);
+}
+
+// sums[o] += sum over the group of w[o][i] * a[i], modulo 2^32 for integers (the final value is proven to fit).
+template <typename Input, typename Weight, typename Sum, uint32_t kGroup>
+void conv(const ConvTile& tile) {
+    for (uint32_t p = 0; p < tile.pixel_count; ++p) {
+        Sum* out = static_cast<Sum*>(tile.sums) + static_cast<size_t>(p) * kBlock;
+        Sum sums[kBlock];
+        memcpy(sums, out, sizeof sums);
+        const Weight* w = static_cast<const Weight*>(tile.weights);
+        for (uint32_t s = 0; s < tile.segment_count; ++s) {
+            const Segment& segment = tile.segments[s];
+            const uint8_t* base = tile.rows + tile.pixel_offsets[p] + tile.tap_offsets[segment.tap];
+            const uint8_t* bytes = base + static_cast<size_t>(segment.first_step) * kGroup * sizeof(Input);
+            for (uint32_t i = 0; i < segment.step_count; ++i, w += kBlock * kGroup, bytes += kGroup * sizeof(Input)) {
+                Input a[kGroup];
+                memcpy(a, bytes, sizeof a);
+                for (uint32_t o = 0; o < kBlock; ++o)
+                    for (uint32_t k = 0; k < kGroup; ++k) sums[o] += static_cast<Sum>(w[o * kGroup + k]) * static_cast<Sum>(a[k]);
+            }
+        }
+        memcpy(out, sums, sizeof sums);
+    }
+}
+
+void uq_conv_w8a8_6x16__scalar(const ConvTile& tile) { conv<uint8_t, int8_t, uint32_t, 4>(tile); }
+void uq_conv_w16a16_6x16__scalar(const ConvTile& tile) { conv<int16_t, int16_t, uint32_t, 2>(tile); }
+void uq_conv_w32a32_6x16__scalar(const ConvTile& tile) { conv<float, float, float, 1>(tile); }
+
+// Half to even for |r| < 2^22: 1.5 * 2^23 leaves no fraction bit, so the addition itself rounds.
+float round_half_even(float r) {
+    volatile float shifted = r + 12582912.0f;
+    return shifted - 12582912.0f;
+}
+
+// Saturating first equals saturating last, as both bounds are integers. NaN becomes low.
+uint8_t to_code(float y, const Target& target) {
+    float r = y * target.inverse_scale;
+    r = r > target.low ? r : target.low;
+    r = r < target.high ? r : target.high;
+    r = target.toward_zero ? static_cast<float>(static_cast<int32_t>(r)) : round_half_even(r);
+    return static_cast<uint8_t>(static_cast<int32_t>(r));
+}
+
+// Every operation is one rounded float32 operation (-ffp-contract=off): multiply, add, slope, multiply, add.
+template <typename Sum>
+void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays, const Target& target,
+              void* dst, size_t dst_stride) {
+    for (uint32_t p = 0; p < pixels; ++p) {
+        const Sum* in = sums + p * stride;
+        for (uint32_t c = 0; c < channels; ++c) {
+            float y = static_cast<float>(in[c]) * arrays.gain[c];
+            y = y + arrays.offset[c];
+            if (arrays.slope) y = y > 0.0f ? y : y * arrays.slope[c];
+            if (arrays.gain2) {
+                y = y * arrays.gain2[c];
+                y = y + arrays.offset2[c];
+            }
+            if (target.is_float)
+                static_cast<float*>(dst)[p * dst_stride + c] = y;
+            else
+                static_cast<uint8_t*>(dst)[p * dst_stride + c] = to_code(y, target);
+        }
+    }
+}
+
+void uq_quantize__scalar(const float* src, size_t count, const Target& target, uint8_t* dst) {
+    for (size_t i = 0; i < count; ++i) dst[i] = to_code(src[i], target);
+}
+
+}  // namespace
+
+void uq_fill__scalar(Kernels* kernels) {
+    kernels->name = "scalar";
+    kernels->load_codes = load_codes;
+    kernels->store_codes = store_codes;
+    kernels->unpack_weights = unpack_weights;
+    kernels->interleave_w8 = uq_interleave_w8__scalar;
+    kernels->conv_w8a8 = uq_conv_w8a8_6x16__scalar;
+    kernels->conv_w16a16 = uq_conv_w16a16_6x16__scalar;
+    kernels->conv_w32a32 = uq_conv_w32a32_6x16__scalar;
+    kernels->narrow = false;
+    kernels->epilogue_i32 = epilogue<int32_t>;
+    kernels->epilogue_f32 = epilogue<float>;
+    kernels->quantize = uq_quantize__scalar;
+    kernels->maximum = maximum;
+    kernels->blend_rows = blend_rows;
+    kernels->double_row = double_row;
+    kernels->norm_sums = norm_sums;
+}
+
+}  // namespace uq

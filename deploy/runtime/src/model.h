@@ -1,0 +1,144 @@
+// A checked model: pointers into the mapped file, and what each convolution needs prepared once.
+#ifndef UNETQ_MODEL_H
+#define UNETQ_MODEL_H
+
+#include "common.h"
+#include "format.h"
+#include "kernels/kernels.h"
+#include "status.h"
+
+namespace uq {
+
+struct Tensor {
+    const char* name;
+    uint32_t channels;
+    bool is_float;
+    bool is_signed;
+    bool toward_zero;
+    uint8_t bits;          // 32 for float32
+    uint8_t storage_bits;  // 1, 2, 4, 8 or 32
+    float scale;
+
+    int32_t low() const { return is_signed ? -(1 << (bits - 1)) : 0; }
+    int32_t high() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
+    // Added to a code to make it non-negative.
+    int32_t code_offset() const { return is_signed ? 1 << (bits - 1) : 0; }
+    uint64_t pixel_bytes() const { return (static_cast<uint64_t>(channels) * storage_bits + 7) / 8; }
+    // 1 / scale rounded once to float32, as fixedpoint.py has it.
+    Target target() const {
+        if (is_float) return Target{true, false, 0.0f, 0.0f, 0.0f};
+        return Target{false, toward_zero, static_cast<float>(1.0 / static_cast<double>(scale)), static_cast<float>(low()),
+                      static_cast<float>(high())};
+    }
+};
+
+struct Epilogue {
+    EpilogueArrays arrays;
+    const float* norm_weight;  // null without instance norm
+    const float* norm_bias;
+    double eps;
+};
+
+enum class Scheme : uint8_t { kBytes, kWords, kFloat };  // conv_w8a8, conv_w16a16, conv_w32a32
+
+struct Tap {
+    int32_t offset[3];  // input position relative to q * input_step
+    uint32_t index;     // in the canonical (kd, kh, kw) order
+};
+
+// One sub-pixel phase of a transposed convolution (an ordinary convolution has one): output o = q * output_step +
+// origin, input i = q * input_step + tap offset.
+struct Phase {
+    uint32_t origin[3];
+    int32_t least[3];  // smallest and largest tap offset an axis
+    int32_t most[3];
+    Array<Tap> taps;
+    Array<Segment> segments;        // of all blocks
+    Array<uint32_t> first_segment;  // blocks + 1 entries
+    Array<int32_t> start;           // start value of the sums, [block][16]
+};
+
+struct Conv {
+    Scheme scheme;
+    uint32_t element_bytes;    // of an unpacked input channel: 1, 2, 4
+    uint32_t group;            // input channels a step: 4, 2, 1
+    uint32_t steps_a_tap;      // groups that cover the widest block's input channels
+    uint32_t padded_channels;  // of the unpacked input rows
+    uint32_t input_channels;   // all inputs together
+    uint32_t group_inputs;     // input channels of one convolution group
+    uint32_t group_outputs;
+    uint32_t blocks;
+    uint32_t output_step[3];
+    uint32_t input_step[3];
+    Array<Phase> phases;
+
+    // The input channels [first, first + steps * group) that block b reads.
+    uint32_t first_channel(uint32_t b) const { return b * kBlock / group_outputs * group_inputs; }
+};
+
+struct Op {
+    OpKind kind;
+    const char* name;
+    const uint32_t* inputs;
+    uint32_t input_count;
+    uint32_t output;
+    uint32_t output_channels;
+    uint32_t kernel[3];
+    uint32_t stride[3];
+    uint32_t before[3];
+    int32_t after[3];
+    uint32_t dilation[3];
+    uint32_t output_padding[3];
+    uint32_t groups;
+    uint32_t mode;
+    uint32_t weight_bits;
+    uint32_t weight_kind;
+    uint32_t row_bytes;
+    const uint8_t* weights;
+    float input_gain[2];
+    bool has_epilogue;
+    Epilogue epilogue;
+    Conv conv;
+};
+
+struct Mapping {
+    const uint8_t* data;
+    size_t bytes;
+    bool owned;
+};
+
+}  // namespace uq
+
+struct uq_model {
+    uq::Mapping mapping;
+    uq::Kernels kernels;
+    const uq::FileProgram* program;
+    const uq::FileLabel* labels;
+    uint32_t label_count;
+    const char* strings;
+    const uint8_t* provenance;
+    uint64_t provenance_bytes;
+    uint64_t weight_bytes;
+    uq::Array<uq::Tensor> tensors;
+    uq::Array<uq::Op> ops;
+};
+
+namespace uq {
+
+// Checks every rule of FORMAT.md and fills *model from its mapping; the kernels must be chosen.
+uq_status read_model(uq_model* model);
+
+// Phases, start values and proven flush points of one convolution, from its packed weights.
+uq_status prepare_conv(const uq_model& model, Op* op);
+
+// Unpacks the 16 output channels of a block at the taps of a phase to [step][16][group] in the scheme's element type.
+// scratch: weight_scratch_bytes.
+void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint32_t block, void* dst, int8_t* scratch);
+uint64_t weight_scratch_bytes(const Op& op);
+
+// Fills *kernels for isa (NULL: UNETQ_ISA, or else the best there is).
+uq_status choose_kernels(const char* isa, Kernels* kernels);
+
+}  // namespace uq
+
+#endif

@@ -1,0 +1,38 @@
+// Sizes of tensors and the working memory of operations: what the planner and the operations share.
+#ifndef UNETQ_SHAPES_H
+#define UNETQ_SHAPES_H
+
+#include "model.h"
+
+namespace uq {
+
+struct Place {
+    uint32_t size[3];
+    uint64_t bytes;
+    uint64_t offset;  // in the arena
+    bool made;
+    bool in_arena;  // else the caller's input or output buffer, whose order is the same for one channel
+};
+
+inline uint64_t pixels(const uint32_t size[3]) { return static_cast<uint64_t>(size[0]) * size[1] * size[2]; }
+
+// The spatial size an operation gives for an input of size; false when an axis would vanish or exceed the limit.
+bool output_size(const Op& op, const uint32_t size[3], uint32_t out[3]);
+
+// Bytes of working memory; kTooLarge where it cannot be addressed.
+uint64_t conv_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
+uint64_t row_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
+
+// The unit of progress: multiply-accumulates of a convolution, values otherwise.
+uint64_t work_units(const Op& op, const Place* places);
+
+}  // namespace uq
+
+struct uq_layout {
+    const uq_model* model;
+    uq::Array<uq::Place> places;
+    uq::Array<uint64_t> work_offset;  // an operation each
+    uq_layout_info info;
+};
+
+#endif

@@ -1,0 +1,216 @@
+"""Training batches are pure functions of (seed, step); augmentation keeps image and label together."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from unetq.augment import Augmentation
+from unetq.batches import CropDataset, full_slices, prefetch, train_batches
+from unetq.data import Sample
+from unetq.errors import ConfigError, DataError
+from unetq.export.program import Preprocessing
+from unetq.preprocess import crop, normalize
+
+ZSCORE = Preprocessing("zscore")
+
+
+def samples(count: int = 3, size: tuple[int, int] = (40, 52), channels: int = 1) -> list[Sample]:
+    rng = np.random.default_rng(11)
+    return [
+        Sample(
+            f"s-{index}",
+            "v",
+            rng.integers(0, 255, (channels, *size), dtype=np.uint8),
+            rng.integers(0, 3, size, dtype=np.uint8),
+        )
+        for index in range(count)
+    ]
+
+
+def equal(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_shapes_and_types(augment: bool) -> None:
+    images, labels = next(train_batches(samples(channels=2), ZSCORE, (24, 32), 5, 0, 0, 1, augment))
+    assert images.shape == (5, 2, 24, 32) and images.dtype == torch.float32 and type(images) is torch.Tensor
+    assert labels.shape == (5, 24, 32) and labels.dtype == torch.int64 and type(labels) is torch.Tensor
+    assert set(labels.unique().tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_resumed_run_sees_the_same_batches(augment: bool) -> None:
+    data = samples()
+    whole = list(train_batches(data, ZSCORE, 24, 4, 7, 0, 6, augment, ahead=0))
+    for start in (0, 1, 5):
+        for ahead in (0, 1, 3):
+            rest = list(train_batches(data, ZSCORE, 24, 4, 7, start, 6, augment, ahead=ahead))
+            assert len(rest) == 6 - start
+            assert all(equal(one, other) for one, other in zip(whole[start:], rest, strict=True))
+    assert list(train_batches(data, ZSCORE, 24, 4, 7, 6, 6, augment)) == []
+
+
+def test_batches_differ_between_steps_indices_and_seeds() -> None:
+    data = samples()
+    first, second = itertools.islice(train_batches(data, ZSCORE, 24, 4, 7, 0, 2), 2)
+    (other,) = train_batches(data, ZSCORE, 24, 4, 8, 0, 1)
+    assert not torch.equal(first[0], second[0]) and not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0][0], first[0][3])
+
+
+def test_every_slice_comes_once_before_any_comes_again() -> None:
+    data = [
+        Sample(f"s-{index}", "v", np.full((1, 16, 16), index) + np.eye(16), np.full((16, 16), index, np.uint8))
+        for index in range(7)
+    ]
+    labels = [
+        label for _, batch in train_batches(data, Preprocessing("none"), 8, 3, 5, 0, 14, False) for label in batch
+    ]
+    visited = [int(label[0, 0]) for label in labels]
+    epochs = [visited[start : start + 7] for start in range(0, 42, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_processes_share_one_larger_batch() -> None:
+    data = samples()
+    (whole,) = train_batches(data, ZSCORE, 16, 6, 1, 3, 4)
+    parts = [next(train_batches(data, ZSCORE, 16, 2, 1, 3, 4, rank=rank, world_size=3)) for rank in range(3)]
+    assert equal(whole, tuple(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def test_plain_crops_are_parts_of_the_normalised_slice() -> None:
+    data = samples(1)
+    whole = torch.from_numpy(normalize(data[0].image, ZSCORE))
+    label = torch.from_numpy(data[0].label)
+    places = set()
+    for images, labels in train_batches(data, ZSCORE, 24, 2, 0, 0, 20, False):
+        for image, truth in zip(images, labels, strict=True):
+            found = [
+                (row, column)
+                for row in range(17)
+                for column in range(29)
+                if torch.equal(whole[:, row : row + 24, column : column + 24], image)
+            ]
+            assert len(found) == 1
+            row, column = found[0]
+            assert torch.equal(label[row : row + 24, column : column + 24].long(), truth)
+            places.add(found[0])
+    assert len(places) > 20
+
+
+@pytest.mark.parametrize("size", [(10, 9), (1, 5), (1, 1)])
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_crop_larger_than_the_slice_mirrors_it(size: tuple[int, int], augment: bool) -> None:
+    data = samples(2, size)
+    images, labels = next(train_batches(data, Preprocessing("none"), 32, 2, 0, 0, 1, augment))
+    assert images.shape == (2, 1, 32, 32) and labels.shape == (2, 32, 32)
+    if not augment and size == (10, 9):
+        assert torch.equal(images[:, :, :10, :9], images[:, :, 18:28, :9])
+        assert torch.equal(images[:, :, :10, 1:9], images[:, :, 8 - 9 + 19 : 28, 1:9])
+        assert torch.equal(images[..., 7], images[..., 9])  # mirrored, the border pixel not repeated
+
+
+def test_augmentation_moves_image_and_label_together() -> None:
+    # A smooth picture whose label says on which side of 0 it is: after any common move they still agree.
+    rows, columns = np.mgrid[0:96, 0:96] / 96.0
+    picture = (np.sin(9 * rows + 2) + np.cos(7 * columns - rows)).astype(np.float32)
+    label = (picture > 0).astype(np.uint8)
+    view = Augmentation((64, 64))
+    assert view.margin == (16, 16)
+    changed = 0
+    for seed in range(60):
+        image, truth = view(picture[None], label, seed)
+        again = view(picture[None], label, seed)
+        assert equal((image, truth), again)
+        values = image[0].numpy()
+        # Intensity changes are monotone or a light blur: the label is still a threshold of the picture.
+        inside, outside = values[truth.numpy() == 1], values[truth.numpy() == 0]
+        assert inside.min() > outside.max() - 0.35, f"seed {seed}"
+        changed += not np.array_equal(truth.numpy(), label[16:80, 16:80])
+    assert changed > 50
+
+
+def test_augmentation_leaves_its_input_alone() -> None:
+    picture, label = np.random.default_rng(0).random((1, 96, 96), np.float32), np.zeros((96, 96), np.uint8)
+    copy = picture.copy()
+    view = Augmentation((64, 64))
+    for seed in range(20):
+        image, _ = view(picture, label, seed)
+        image.zero_()
+    assert (picture == copy).all()
+
+
+def test_windowed_images_stay_inside_the_window() -> None:
+    window = Preprocessing("window", low=50, high=200)
+    for images, _ in train_batches(samples(), window, 24, 4, 0, 0, 10):
+        assert images.min() >= 0 and images.max() <= 1
+
+
+def test_whole_slices_are_extended_as_in_prediction() -> None:
+    data = samples(2, (21, 34))
+    for number, (sample, image) in enumerate(full_slices(data, ZSCORE, 16)):
+        assert sample is data[number]
+        assert image.shape == (1, 1, 32, 48) and image.dtype == torch.float32
+        assert (crop(image.numpy()[0], (21, 34)) == normalize(sample.image, ZSCORE)).all()
+    assert next(full_slices(data, ZSCORE, (1, 8)))[1].shape == (1, 1, 21, 40)
+
+
+def test_impossible_requests_are_refused_at_once() -> None:
+    data = samples()
+    with pytest.raises(ConfigError, match="crop"):
+        train_batches(data, ZSCORE, 0, 1, 0, 0, 1)
+    with pytest.raises(ConfigError, match="seed = -1"):
+        train_batches(data, ZSCORE, 8, 1, -1, 0, 1)
+    with pytest.raises(ConfigError, match="batch = 0"):
+        train_batches(data, ZSCORE, 8, 0, 0, 0, 1)
+    with pytest.raises(DataError, match="no samples"):
+        train_batches([], ZSCORE, 8, 1, 0, 0, 1)
+    with pytest.raises(DataError, match="s has no label"):
+        train_batches([Sample("s", "v", data[0].image, None)], ZSCORE, 8, 1, 0, 0, 1)
+    with pytest.raises(DataError, match="channel count"):
+        train_batches([data[0], *samples(1, channels=2)], ZSCORE, 8, 1, 0, 0, 1)
+
+
+def test_slices_beyond_the_cache_are_normalised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = samples()
+    expected = CropDataset(data, ZSCORE, 24, 0).batch(3, 6)
+    monkeypatch.setattr("unetq.batches.CACHE_BYTES", 40 * 52 * 4)
+    crops = CropDataset(data, ZSCORE, 24, 0)
+    assert equal(crops.batch(3, 6), expected) and equal(crops.batch(3, 6), expected)
+    assert len(crops._cache) == 1
+
+
+def test_prefetching_keeps_order_and_hands_over_errors() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise DataError("the sixth is broken")
+
+    taken = []
+    with pytest.raises(DataError, match="sixth"):
+        for item in prefetch(items(), 2):
+            taken.append(item)
+    assert taken == [0, 1, 2, 3, 4]
+    assert list(prefetch(iter([]), 2)) == []
+
+
+def test_prefetching_works_ahead_but_not_too_far_and_ends() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for number in itertools.count():
+            made.append(number)
+            yield number
+
+    ahead = prefetch(items(), 2)
+    assert next(ahead) == 0
+    time.sleep(0.3)
+    assert len(made) == 4  # one taken, two waiting, one in hand
+    ahead.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "unetq-prefetch"]

@@ -1,0 +1,96 @@
+"""Checkpoints: round trip, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from unetq import checkpoint as checkpoints
+from unetq.errors import CheckpointError
+
+RECORD = {"name": "paper", "options": {}}
+
+
+def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    net(torch.randn(2, 2, 8, 8)).square().sum().backward()
+    optimizer.step()
+    return net, optimizer
+
+
+def write(path: Path) -> nn.Module:
+    net, optimizer = trained()
+    checkpoints.save(path, net, {"stage": "float", "network": RECORD}, optimizer)
+    return net
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    net, optimizer = trained()
+    checkpoints.save(path, net, {"stage": "float", "network": RECORD, "x": 1}, optimizer)
+    expected = torch.rand(3)
+    loaded = checkpoints.load(path)
+    assert loaded.info == json.loads(path.with_suffix(".json").read_text()) and loaded.info["x"] == 1
+    twin = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)).to(memory_format=torch.channels_last)
+    other = torch.optim.AdamW(twin.parameters(), lr=0.1)
+    checkpoints.load_model(twin, loaded)
+    checkpoints.restore_optimizer(other, loaded)
+    checkpoints.restore_rng(loaded)
+    assert torch.equal(torch.rand(3), expected)
+    for a, b in zip(net.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert torch.equal(a, b) and a.stride() == b.stride()
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert optimizer.state[p].keys() == other.state[q].keys()
+        for key, value in optimizer.state[p].items():
+            assert torch.equal(value, other.state[q][key]) and value.stride() == other.state[q][key].stride()
+
+
+def test_another_network_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write(path)
+    loaded = checkpoints.load(path)
+    with pytest.raises(CheckpointError, match=r"another network: 0\.weight is of shape \(4, 2, 3, 3\).*\(5, 2, 3, 3\)"):
+        checkpoints.load_model(nn.Sequential(nn.Conv2d(2, 5, 3)), loaded)
+    with pytest.raises(CheckpointError, match=r"another network: weight is missing"):
+        checkpoints.load_model(nn.Conv2d(2, 4, 3), loaded)
+    with pytest.raises(CheckpointError, match="network.name"):
+        checkpoints.check_network(loaded, {"name": "unet", "options": {}}, "float")
+    with pytest.raises(CheckpointError, match="'quant' checkpoint is needed"):
+        checkpoints.check_network(loaded, RECORD, "quant")
+    checkpoints.check_network(loaded, RECORD, "float")
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write(path)
+    whole = path.read_bytes()
+    for cut in (0, 4, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(CheckpointError, match="damaged"):
+            checkpoints.load(path)
+    path.write_bytes(b"not a checkpoint, whatever its name says")
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoints.load(path)
+    with pytest.raises(CheckpointError, match="is missing"):
+        checkpoints.load(tmp_path / "none.safetensors")
+
+
+def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "a.safetensors"
+    for metadata in (None, {"unetq": "{}"}, {"unetq": json.dumps({"schema": 99})}):
+        save_file({"x": torch.zeros(2)}, path, metadata)
+        with pytest.raises(CheckpointError, match="schema"):
+            checkpoints.load(path)
+
+
+def test_all_finite() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    assert checkpoints.all_finite(net)
+    net[1].running_var.fill_(float("inf"))  # type: ignore[union-attr, operator]
+    assert not checkpoints.all_finite(net)

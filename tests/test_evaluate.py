@@ -1,0 +1,129 @@
+"""Scores in the shipped arithmetic, labelled; overlays; the schema that reports read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_runs import small
+
+from unetq.data import resolve_dataset
+from unetq.errors import CheckpointError, ConfigError, DataError
+from unetq.evaluate import evaluate
+from unetq.metrics import count
+from unetq.preprocess import decide, normalize
+from unetq.report.schema import Metrics
+from unetq.runs import load_split, open_run
+from unetq.train import train
+
+
+@pytest.fixture(scope="module")
+def low_bit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(small(), tmp_path_factory.mktemp("run") / "w4a6")
+
+
+@pytest.fixture(scope="module")
+def metrics(low_bit: Path) -> dict:
+    return evaluate(low_bit)
+
+
+def test_file_and_return_value_agree_with_the_schema(low_bit: Path, metrics: dict) -> None:
+    assert json.loads((low_bit / "metrics.json").read_text()) == metrics
+    found = Metrics.model_validate(metrics)
+    assert found.run == "w4a6" and found.bits.weight == 4 and found.network.parameters > 0
+    assert found.cost.model_file_bytes and found.cost.weight_bytes < found.cost.float_weight_bytes
+
+
+def test_integer_is_the_default_and_labelled(metrics: dict) -> None:
+    split = metrics["splits"]["validation"]
+    assert set(split) == {"integer", "float_reference"}
+    assert split["integer"]["arithmetic"] == "integer" and split["float_reference"]["arithmetic"] == "float32"
+    assert set(split["integer"]["volume_dice"]) == {"membrane", "cell"}
+    assert len(split["integer"]["slices"]) == 2
+
+
+def test_scores_are_those_of_the_integer_program(low_bit: Path, metrics: dict) -> None:
+    """The NumPy executor, run on its own, gives the same Dice a slice."""
+    from unetq import lower
+
+    run = open_run(low_bit)
+    quantized, _ = run.quantized()
+    program = lower(quantized, torch.zeros(1, 1, 48, 48))
+    spec = resolve_dataset("phantom")
+    for sample, record in zip(load_split(run.experiment, "validation"), metrics["splits"]["validation"]["integer"]["slices"], strict=True):
+        mask = decide(program.run(normalize(sample.image, spec.preprocessing)[None])[0])
+        assert count(mask, sample.label, 2).dice.tolist() == list(record["dice"].values())
+
+
+def test_overlays(low_bit: Path, metrics: dict) -> None:
+    paths = sorted((low_bit / "overlays" / "validation").glob("*.npz"))
+    assert [p.stem for p in paths] == [s["id"] for s in metrics["splits"]["validation"]["integer"]["slices"]]
+    with np.load(paths[0], allow_pickle=False) as arrays:
+        assert set(arrays) == {"image", "truth", "prediction", "float_prediction"}
+        for values in arrays.values():
+            assert values.dtype == np.uint8 and values.shape == (48, 48)
+        dice = count(arrays["prediction"], arrays["truth"], 2).dice.tolist()
+    assert dice == list(metrics["splits"]["validation"]["integer"]["slices"][0]["dice"].values())
+
+
+def test_float_is_added_only_when_asked_and_other_splits_stay(low_bit: Path, metrics: dict) -> None:
+    found = evaluate(low_bit, arithmetic="float")["splits"]["validation"]
+    assert set(found) == {"integer", "float", "float_reference"} and found["float"]["arithmetic"] == "float32"
+    assert found["integer"] == metrics["splits"]["validation"]["integer"]
+    both = evaluate(low_bit, "test")
+    assert set(both["splits"]) == {"validation", "test"} and set(both["splits"]["test"]) == {"integer", "float_reference"}
+
+
+def test_stale_metrics_are_dropped(tmp_path: Path) -> None:
+    run = train(small(), tmp_path / "run")
+    path = run / "metrics.json"
+    first = evaluate(run)
+    old = json.loads(json.dumps(first))
+    old["checkpoint"]["sha256"] = "of another checkpoint"
+    old["splits"]["test"] = old["splits"]["validation"]
+    path.write_text(json.dumps(old))
+    assert set(evaluate(run)["splits"]) == {"validation"}
+    path.write_text("{half a fi")
+    assert evaluate(run)["checkpoint"] == first["checkpoint"]
+
+
+def test_a_float_run_has_only_float(tmp_path: Path) -> None:
+    run = train(small(quant={"weight_bits": 32, "act_bits": 32}), tmp_path / "float")
+    found = evaluate(run)
+    assert set(found["splits"]["validation"]) == {"float"}
+    assert found["splits"]["validation"]["float"]["arithmetic"] == "float32"
+    assert found["cost"]["float_weight_bytes"] == 4 * found["network"]["parameters"]
+    Metrics.model_validate(found)
+
+
+def test_refusals(low_bit: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not a run folder"):
+        evaluate(tmp_path)
+    with pytest.raises(ConfigError, match="did you mean 'validation'"):
+        evaluate(low_bit, "validaton")
+    (tmp_path / "config.yaml").write_bytes((low_bit / "config.yaml").read_bytes())
+    with pytest.raises(CheckpointError, match=r"best\.safetensors is missing"):
+        evaluate(tmp_path)
+    text = (low_bit / "config.yaml").read_text()
+    (tmp_path / "quant").mkdir()
+    (tmp_path / "quant" / "best.safetensors").write_bytes((low_bit / "quant" / "best.safetensors").read_bytes())
+    (tmp_path / "config.yaml").write_text(text.replace("weight_bits: 4", "weight_bits: 4\n  weight_bitz: 3"))
+    with pytest.raises(CheckpointError, match=r"damaged.*weight_bits"):
+        evaluate(tmp_path)
+    (tmp_path / "config.yaml").write_text(text.replace("name: paper", "name: unet"))
+    with pytest.raises(CheckpointError, match="network"):
+        evaluate(tmp_path)
+
+
+def test_a_split_the_data_cannot_give_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(small(quant={"weight_bits": 32, "act_bits": 32}, train={"float_steps": 2}), tmp_path / "run")
+    from unetq_datasets import phantom
+
+    def refuse(*arguments: object) -> None:
+        raise DataError("the stack has 24 slices; test needs 30")
+
+    monkeypatch.setattr(phantom, "DATASET", phantom.DATASET.__class__(**{**phantom.DATASET.__dict__, "loader": refuse}))
+    with pytest.raises(DataError, match="24 slices"):
+        evaluate(run, "test")
+    assert not (run / "metrics.json").exists()

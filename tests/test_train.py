@@ -1,0 +1,330 @@
+"""Training: what a run leaves, what it refuses, and resuming to the last bit."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import assert_same_tensors, small, tensors
+
+from unetq import checkpoint as checkpoints
+from unetq.batches import train_batches
+from unetq.config import Experiment
+from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
+from unetq.loop import Interrupted, schedule_factor
+from unetq.scoring import Scorer
+from unetq.train import train
+
+STAGES = ("float", "quant")
+
+
+class Crash(Exception):
+    """Stands for a killed process: nothing is saved on the way out."""
+
+
+def at(stage: str, step: int, action: Callable[[], None]) -> Callable[[str, int], None]:
+    def on_step(now: str, done: int) -> None:
+        if (now, done) == (stage, step):
+            action()
+
+    return on_step
+
+
+def crash() -> None:
+    raise Crash
+
+
+def press_control_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def assert_same_run(a: Path, b: Path, stages: tuple[str, ...] = STAGES) -> None:
+    for stage in stages:
+        for which in ("best", "last"):
+            assert_same_tensors(tensors(a, stage, which), tensors(b, stage, which))
+    assert history(a) == history(b)
+
+
+@pytest.fixture(scope="module", params=["32", "bf16"])
+def uninterrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Path]:
+    experiment = small(train={"precision": request.param})
+    return experiment, train(experiment, tmp_path_factory.mktemp("run") / "whole")
+
+
+def test_a_run_leaves_what_the_others_read(uninterrupted: tuple[Experiment, Path]) -> None:
+    experiment, run = uninterrupted
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["seed"] == 0 and facts["finished"] and facts["seconds"]["quant"] > 0
+    lines = history(run)
+    assert [(line["stage"], line["step"]) for line in lines] == [("float", 4), ("float", 8), ("quant", 4), ("quant", 8)]
+    assert all(set(line["dice"]) == {"membrane", "cell"} for line in lines)
+    assert list((run / "tensorboard").glob("events*"))
+    for stage in STAGES:
+        info = json.loads((run / stage / "last.json").read_text())
+        assert info == checkpoints.load(run / stage / "last.safetensors").info
+        assert info["state"]["step"] == 8 and info["state"]["done"] and info["network"]["name"] == "paper"
+        assert not any(name.startswith("optimizer") for name in tensors(run, stage, "best"))
+    assert not list(run.rglob("*.pt")) and not list(run.rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("step", "action"), [(5, crash), (8, crash), (1, crash), (5, press_control_c), (8, press_control_c)]
+)
+def test_resume_gives_the_same_bits(
+    uninterrupted: tuple[Experiment, Path], tmp_path: Path, stage: str, step: int, action: Callable[[], None]
+) -> None:
+    experiment, whole = uninterrupted
+    out = tmp_path / "broken"
+    with pytest.raises(Crash if action is crash else Interrupted):
+        train(experiment, out, on_step=at(stage, step, action))
+    if action is press_control_c:
+        assert checkpoints.load(out / stage / "last.safetensors").info["state"]["step"] == step
+    train(experiment, out, resume=True)
+    assert_same_run(whole, out)
+
+
+def test_two_interruptions_and_one_within_a_validation(
+    uninterrupted: tuple[Experiment, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, whole = uninterrupted
+    out = tmp_path / "broken"
+    score = Scorer.score
+    calls = []
+
+    def interrupted_score(self: Scorer, *arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 3:
+            press_control_c()
+        return score(self, *arguments)
+
+    monkeypatch.setattr(Scorer, "score", interrupted_score)
+    with pytest.raises(Interrupted, match="validating step 8"):
+        train(experiment, out)
+    with pytest.raises(Interrupted):
+        train(experiment, out, resume=True, on_step=at("quant", 2, press_control_c))
+    train(experiment, out, resume=True)
+    assert_same_run(whole, out)
+
+
+def test_resume_restores_the_generator_that_dropout_draws_from(tmp_path: Path) -> None:
+    options = {"channels": [4, 8], "strides": [2], "num_res_units": 0, "norm": "batch", "dropout": 0.4}
+    experiment = small(network={"name": "unet", "options": options}, train={"optimizer": "sgd", "lr": 0.01})
+    experiment.network.options.pop("widths")
+    whole = train(experiment, tmp_path / "whole")
+    for stage in STAGES:
+        out = tmp_path / stage
+        with pytest.raises(Crash):
+            train(experiment, out, on_step=at(stage, 5, crash))
+        train(experiment, out, resume=True)
+        assert_same_run(whole, out)
+
+
+def test_another_seed_gives_another_network(uninterrupted: tuple[Experiment, Path], tmp_path: Path) -> None:
+    experiment, whole = uninterrupted
+    other = train(experiment.model_copy(update={"seed": 1}), tmp_path / "other")
+    a, b = tensors(whole, "quant", "last"), tensors(other, "quant", "last")
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
+    experiment = small(quant={"weight_bits": 32, "act_bits": 32}, train={"float_steps": 4})
+    run = train(experiment, tmp_path / "run")
+    before = (run / "float" / "last.safetensors").read_bytes()
+    assert not (run / "quant").exists()
+    train(experiment, run, resume=True, on_step=lambda stage, step: crash())
+    assert (run / "float" / "last.safetensors").read_bytes() == before
+
+
+def test_a_second_run_in_a_folder_is_refused(uninterrupted: tuple[Experiment, Path]) -> None:
+    experiment, run = uninterrupted
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(OutputError, match="--resume"):
+        train(experiment, run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_resume_of_another_config_names_the_key(uninterrupted: tuple[Experiment, Path]) -> None:
+    experiment, run = uninterrupted
+    changed = experiment.model_copy(deep=True)
+    changed.train.lr = 0.5
+    with pytest.raises(ConfigError, match=r"train\.lr was 0\.001, now 0\.5"):
+        train(changed, run, resume=True)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        train(small(), tmp_path / "none", resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file"):
+        train(small(), tmp_path / "file")
+
+
+def test_from_run_takes_the_float_network(uninterrupted: tuple[Experiment, Path], tmp_path: Path) -> None:
+    experiment, whole = uninterrupted
+    settings = {"from_run": str(whole), "precision": experiment.train.precision}
+    run = train(small(train=settings), tmp_path / "twin")
+    assert (run / "float" / "best.safetensors").read_bytes() == (whole / "float" / "best.safetensors").read_bytes()
+    assert not (run / "float" / "last.safetensors").exists()
+    # From the same float network, seed and steps the low-bit stage is the same one.
+    assert_same_tensors(tensors(whole, "quant", "last"), tensors(run, "quant", "last"))
+    by_file = small(train={**settings, "from_run": str(whole / "float" / "best.safetensors")}, quant={"weight_bits": 2})
+    other = tmp_path / "w2"
+    with pytest.raises(Crash):
+        train(by_file, other, on_step=at("quant", 4, crash))
+    by_file.train.from_run = "moved/away"
+    train(by_file, other, resume=True)
+    assert {line["stage"] for line in history(other)} == {"quant"}
+
+
+def test_from_run_of_another_network_is_refused(uninterrupted: tuple[Experiment, Path], tmp_path: Path) -> None:
+    _, whole = uninterrupted
+    out = tmp_path / "out"
+    with pytest.raises(CheckpointError, match="widths"):
+        train(small(network={"options": {"widths": [4, 16]}}, train={"from_run": str(whole)}), out)
+    with pytest.raises(CheckpointError, match="'quant' stage"):
+        train(small(train={"from_run": str(whole / "quant" / "best.safetensors")}), out)
+    with pytest.raises(CheckpointError, match="is missing"):
+        train(small(train={"from_run": str(tmp_path)}), out)
+    with pytest.raises(ConfigError, match="nothing left to train"):
+        train(small(quant={"weight_bits": 32, "act_bits": 32}, train={"from_run": str(whole)}), out)
+    assert not out.exists()
+
+
+def test_from_scratch_has_no_float_stage(tmp_path: Path) -> None:
+    quant = {
+        "method": "paper",
+        "first_bits": 32,
+        "last_bits": 32,
+        "float_layers": ["encoder.0.*", "head"],
+        "refine_step_sizes": False,
+    }
+    run = train(
+        small(quant=quant, train={"from_scratch": True, "schedule": "step", "optimizer": "adam"}), tmp_path / "run"
+    )
+    assert not (run / "float").exists()
+    assert {line["stage"] for line in history(run)} == {"quant"}
+
+
+def test_step_sizes_move_until_they_are_frozen(tmp_path: Path) -> None:
+    def log2_steps(run: Path, step: int) -> torch.Tensor:
+        state = checkpoints.load(run / "quant" / "last.safetensors")
+        assert state.info["state"]["step"] == step
+        return torch.cat(
+            [v.flatten() for k, v in state.tensors.items() if k.startswith("model.") and k.endswith("log2_step")]
+        )
+
+    # Weight bits set what is watched; a high rate makes every step visible.
+    experiment = small(
+        quant={"freeze_after": 0.5}, train={"step_size_lr": 0.05, "checkpoint_every": 1, "schedule": "constant"}
+    )
+    run, seen = tmp_path / "run", {}
+
+    def look(stage: str, step: int) -> None:
+        if stage == "quant" and step > 1:
+            seen[step - 1] = log2_steps(run, step - 1)
+
+    train(experiment, run, on_step=look)
+    assert not torch.equal(seen[1], seen[2]) and not torch.equal(seen[3], seen[4])
+    assert torch.equal(seen[4], seen[5]) and torch.equal(seen[4], seen[7])
+
+
+def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unetq import train as module
+
+    original = module.build_loss
+
+    def poisoned(*arguments: Any) -> Any:
+        loss, calls = original(*arguments), []
+
+        def apply(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            calls.append(None)
+            return loss(logits, labels) * (float("nan") if len(calls) == 5 else 1.0)
+
+        return apply
+
+    monkeypatch.setattr(module, "build_loss", poisoned)
+    with pytest.raises(UnetqError, match=r"not finite by step 6 of the float stage.*last\.safetensors.*train\.lr"):
+        train(small(), tmp_path / "run")
+    last = checkpoints.load(tmp_path / "run" / "float" / "last.safetensors")
+    assert last.info["state"]["step"] == 3
+    assert all(bool(torch.isfinite(t).all()) for t in last.tensors.values() if t.is_floating_point())
+
+
+def test_early_stop_counts_validations(tmp_path: Path) -> None:
+    # A learning rate too small to change a mask: the first validation is never bettered.
+    settings = {"lr": 1e-12, "float_steps": 40, "validate_every": 2, "early_stop_patience": 2, "weight_decay": 0.0}
+    experiment = small(quant={"weight_bits": 32, "act_bits": 32}, train=settings)
+    experiment.network.options["order"] = "conv-norm-relu"
+    run = train(experiment, tmp_path / "run")
+    state = checkpoints.load(run / "float" / "last.safetensors").info["state"]
+    assert state["done"] and state["since_best"] == 2 and state["step"] < 40
+    assert state["step"] == state["best_step"] + 4
+
+
+def test_bad_data_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="crop"):
+        train(small(train={"crop": 33}), out)
+    with pytest.raises(ConfigError, match="out_channels"):
+        train(small(network={"options": {"out_channels": 5}}), out)
+    with pytest.raises(ConfigError, match="did you mean"):
+        train(small(data={"name": "phantomm", "options": {}}), out)
+    with pytest.raises(DataError, match="stride"):
+        train(small(data={"options": {"size": 16}}, network={"options": {"widths": [2, 2, 2, 2, 2, 2]}}), out)
+    with pytest.raises(DataError, match="does not exist"):
+        experiment = small(data={"name": "em", "root": str(tmp_path / "nowhere")})
+        experiment.data.options.clear()
+        train(experiment, out)
+    with pytest.raises(ConfigError, match=r"train\.accelerator = quantum"):
+        train(small(train={"accelerator": "quantum"}), out)
+    assert not out.exists()
+
+
+def test_disk_full_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    out, fsync = tmp_path / "run", os.fsync
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        train(small(), out, on_step=at("float", 5, lambda: monkeypatch.setattr(os, "fsync", full)))
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert checkpoints.load(out / "float" / "last.safetensors").info["state"]["step"] == 3
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+    whole = train(small(), tmp_path / "whole")
+    train(small(), out, resume=True)
+    assert_same_run(whole, out)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+def test_schedule(schedule: str) -> None:
+    config = small(train={"schedule": schedule, "warmup": 4}).train
+    factors = [schedule_factor(config, step, 100) for step in range(100)]
+    assert factors[0] == pytest.approx(0.2) and all(0 < f <= 1 for f in factors)
+    assert factors[:4] == sorted(factors[:4])
+    assert all(a >= b for a, b in zip(factors[4:], factors[5:], strict=False))
+    assert factors[-1] == pytest.approx({"cosine": 2.5e-4, "step": 1e-4, "constant": 1.0}[schedule], rel=0.02)
+
+
+def test_several_processes_draw_different_batches() -> None:
+    experiment = small()
+    from unetq.runs import load_split
+
+    samples = load_split(experiment, "train")
+    spec = dict(crop=32, batch=2, seed=0, start_step=0, steps=1, augment=False, world_size=2, ahead=0)
+    from unetq.export.program import Preprocessing
+
+    first, second = (next(train_batches(samples, Preprocessing("zscore"), rank=rank, **spec))[0] for rank in (0, 1))
+    assert not torch.equal(first, second)

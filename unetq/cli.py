@@ -1,0 +1,169 @@
+"""The command line: parse, import what the command needs, make one call."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from . import __version__
+from .errors import UnetqError
+
+app = typer.Typer(
+    name="unetq",
+    help="Train a U-Net in a few bits; run it, bit for bit the same, anywhere.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data set.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+OutOption = Annotated[Path, typer.Option("-o", "--out", help="Where to write.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"unetq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None: ...
+
+
+@app.command()
+def train(
+    config: Annotated[str | None, typer.Argument(help="A shipped config (em, phantom, …) or a YAML file; optional with --resume.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; by default runs/CONFIG-wXaY.")] = None,
+    weight_bits: Annotated[int | None, typer.Option(help="1 to 8, or 32 for float.")] = None,
+    act_bits: Annotated[int | None, typer.Option(help="1 to 8, or 32 for float.")] = None,
+    data: DataOption = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the config; repeatable.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+) -> None:
+    """Train: float first, then in a few bits from it."""
+    from . import config as configs
+    from .errors import ConfigError
+
+    overrides: dict[str, Any] = {}
+    flags = {"weight_bits": weight_bits, "act_bits": act_bits}
+    if any(bits is not None for bits in flags.values()):
+        overrides["quant"] = {key: bits for key, bits in flags.items() if bits is not None}
+    if data is not None:
+        overrides["data"] = {"root": str(data)}
+    if config is not None:
+        experiment = configs.load_experiment(config, settings or [], overrides)
+    elif resume and out is not None:
+        from .runs import read_experiment
+
+        values = configs.merge(read_experiment(out).model_dump(), configs.parse_settings(settings or []))
+        experiment = configs.build(configs.merge(values, overrides))
+    else:
+        raise ConfigError("no config was given; name one, such as `unetq train em`, or resume a run with --resume --out RUN.")
+    if out is None:
+        bits = experiment.quant
+        suffix = "float" if bits.is_float else f"w{bits.weight_bits}a{bits.act_bits}"
+        out = Path("runs") / f"{Path(config or 'run').stem}-{suffix}"
+
+    from .loop import Interrupted
+    from .progress import for_terminal
+    from .train import train as run_training
+
+    try:
+        run_training(experiment, out, resume=resume, progress=for_terminal(), command=shlex.join(["unetq", *sys.argv[1:]]))
+    except Interrupted as interrupted:
+        typer.echo(str(interrupted), err=True)
+        raise typer.Exit(130) from None
+    typer.echo(f"{out}: trained. Next: unetq evaluate {out}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+    as_json: JsonOption = False,
+    in_float: Annotated[bool, typer.Option("--float", help="Quantisers off, in float32; labelled so.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Score a run in the integer arithmetic that ships; writes metrics.json."""
+    from .evaluate import evaluate as score
+    from .summary import describe
+
+    metrics = score(run, split, "float" if in_float else "integer", data)
+    typer.echo(json.dumps(metrics, indent=2) if as_json else describe(metrics, split))
+
+
+@app.command()
+def export(run: Annotated[Path, typer.Argument(help="A run folder.")], out: OutOption, as_json: JsonOption = False) -> None:
+    """Pack a run's best network into one .uqm file."""
+    from .export.run import export as pack
+
+    summary = pack(run, out)
+    typer.echo(json.dumps(summary) if as_json else f"{summary['path']}: {summary['bytes']} bytes")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A .uqm file.")],
+    image: Annotated[Path, typer.Argument(help="TIFF, PNG or NIfTI.")],
+    out: OutOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment an image; the mask has its geometry."""
+    from .predict import predict as segment
+
+    summary = segment(model, image, out)
+    typer.echo(json.dumps(summary) if as_json else f"{out}: written")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")],
+) -> None:
+    """Compare runs on one page."""
+    from .report import build
+
+    typer.echo(f"{build(runs, out)}: written")
+
+
+@app.command()
+def inspect(model: Annotated[Path, typer.Argument(help="A .uqm file.")], as_json: JsonOption = False) -> None:
+    """List a model's layers, bits, bytes and planned memory."""
+    from .inspect import describe
+    from .inspect import inspect as look
+
+    found = look(model)
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="A data set.")],
+    dest: Annotated[Path | None, typer.Option("-o", "--out", help="Folder; by default data/NAME.")] = None,
+) -> None:
+    """Fetch a data set, or say how to get it."""
+    from unetq_datasets.download import fetch
+
+    typer.echo(str(fetch(name, dest if dest is not None else Path("data") / name)))
+
+
+def main() -> NoReturn:
+    """Entry point: errors of this package become one line on stderr and their exit code."""
+    try:
+        app()
+    except UnetqError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

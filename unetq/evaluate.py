@@ -1,0 +1,206 @@
+"""A trained run scored in the arithmetic that ships, priced, and written to ``metrics.json`` and ``overlays/``."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from . import files
+from .cost import cost
+from .data import DatasetSpec, Sample
+from .errors import CheckpointError, DataError, DeviceError, UnsupportedError
+from .export.lower import lower
+from .export.program import Program
+from .metrics import SliceScore, summarize
+from .nets import build_network, count_parameters
+from .preprocess import padded_size
+from .quant.network import QuantNet
+from .runs import FLOAT, METRICS, QUANT, Run, checkpoint_path, dataset_of, load_split, open_run
+from .scoring import Forward, Scorer, input_multiple
+
+SCHEMA = 1
+OVERLAYS = 3
+Arithmetic = Literal["integer", "float"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores and masks of one split in one arithmetic."""
+
+    record: dict[str, Any]
+    scores: list[SliceScore]
+    masks: list[NDArray[np.uint8]]
+
+
+def evaluate(
+    run_folder: Path, split: str = "validation", arithmetic: Arithmetic = "integer", data: Path | None = None
+) -> dict[str, Any]:
+    """Score the best network of a run on whole slices; write and return its ``metrics.json``.
+
+    A low-bit run is scored in its integer arithmetic beside the float network it was tuned from; with
+    ``arithmetic`` "float", also with its quantisers off. A 32/32 run has only float32. Splits and arithmetics
+    evaluated earlier stay in the file as long as they are of the same checkpoint.
+
+    Raises:
+        CheckpointError: not a run folder, or no trained network in it.
+        ConfigError, DataError: a split that does not exist, or that the data cannot give.
+        OutputError: the results cannot be written.
+    """
+    run = open_run(run_folder)
+    spec, preprocessing = dataset_of(run.experiment)
+    stage = FLOAT if run.experiment.quant.is_float else QUANT
+    checkpoint_file = checkpoint_path(run.path, stage, "best")
+    quantized, checkpoint = run.quantized()
+    samples = load_split(run.experiment, split, data)
+    unlabelled = [sample.id for sample in samples if sample.label is None]
+    if unlabelled:
+        raise DataError(f"slice {unlabelled[0]} of split {split!r} has no label: it cannot be scored; choose a labelled split.")
+    multiple = input_multiple(quantized.net, int(checkpoint.info["input"][0]))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scorer = Scorer(samples, preprocessing, multiple, len(spec.labels), device)
+    quantized.to(device)
+
+    results: dict[str, Evaluation] = {}
+    if stage == FLOAT:
+        results["float"] = _evaluate(scorer, quantized.float_forward, spec, "float32")
+    elif arithmetic == "float":
+        results["float"] = _evaluate(scorer, quantized.float_forward, spec, "float32")
+    else:
+        results["integer"] = _evaluate(scorer, quantized, spec, "integer")
+        if run.has(FLOAT):
+            reference, _ = run.float_network()
+            results["float_reference"] = _evaluate(scorer, reference.to(device), spec, "float32")
+
+    identity = {
+        "stage": stage,
+        "step": checkpoint.info["state"]["step"],
+        "sha256": hashlib.sha256(checkpoint_file.read_bytes()).hexdigest(),
+    }
+    metrics = _previous(run, identity)
+    if not metrics:
+        size = padded_size(samples[0].image.shape[1:], (multiple, multiple))
+        metrics = _describe(run, spec, quantized.cpu(), size, identity)
+    metrics["splits"].setdefault(split, {}).update({key: value.record for key, value in results.items()})
+    _write_overlays(run, split, samples, results)
+    files.write_json(run.path / METRICS, metrics)
+    return metrics
+
+
+def _evaluate(scorer: Scorer, forward: Forward, spec: DatasetSpec, arithmetic: str) -> Evaluation:
+    began = time.monotonic()
+    scores: list[SliceScore] = []
+    masks: list[NDArray[np.uint8]] = []
+    for sample, mask in scorer.predict(forward):
+        scores.append(scorer.score(sample, mask))
+        masks.append(mask)
+    record = {
+        "arithmetic": arithmetic,
+        **summarize(scores, spec.labels),
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    return Evaluation(record, scores, masks)
+
+
+def _previous(run: Run, identity: dict[str, Any]) -> dict[str, Any]:
+    """The metrics written before, if they are of the same checkpoint."""
+    path = run.path / METRICS
+    if not path.is_file():
+        return {}
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}  # it is about to be replaced
+    same = isinstance(old, dict) and old.get("schema") == SCHEMA and old.get("checkpoint") == identity
+    return old if same else {}
+
+
+def _describe(
+    run: Run, spec: DatasetSpec, quantized: QuantNet, size: Sequence[int], identity: dict[str, Any]
+) -> dict[str, Any]:
+    experiment = run.experiment
+    parameters = count_parameters(build_network(experiment.network.name, experiment.network.options))
+    channels = quantized.in_channels
+    program = lower(quantized, torch.zeros(1, channels, *size))
+    quant = experiment.quant
+    return {
+        "schema": SCHEMA,
+        "run": run.name,
+        "dataset": spec.name,
+        "data_note": (
+            f"Whole slices of {spec.name!r}; the validation slices also chose the checkpoint. "
+            f"Options: {json.dumps(spec.complete_options(experiment.data.options))}."
+        ),
+        "checkpoint": identity,
+        "network": {"name": experiment.network.name, "options": run.network["options"], "parameters": parameters},
+        "bits": {
+            "weight": quant.weight_bits,
+            "act": quant.act_bits,
+            "first": quant.first_bits,
+            "last": quant.last_bits,
+            "method": quant.method,
+            "per_channel": quant.per_channel,
+            "float_layers": list(quant.float_layers),
+        },
+        "labels": list(spec.labels),
+        "seed": experiment.seed,
+        "cost": {**cost(program, size, parameters).summary(), **_measured(program, size)},
+        "splits": {},
+    }
+
+
+def _measured(program: Program, size: Sequence[int]) -> dict[str, int | None]:
+    """What only the file and the runtime can tell: bytes on disk and of the arena (None without the library)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.uqm"
+        try:
+            program.save(path)
+        except UnsupportedError:
+            return {"model_file_bytes": None, "arena_bytes": None}
+        model_bytes = path.stat().st_size
+        try:
+            from .runtime import Runtime
+
+            arena: int | None = int(Runtime(path).plan(tuple(size)).arena_bytes)
+        except (DeviceError, ImportError):
+            arena = None  # the library is not built on this machine
+    return {"model_file_bytes": model_bytes, "arena_bytes": arena}
+
+
+def _display(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """The first channel, its 0.5th to 99.5th percentile stretched over 0…255, for eyes only."""
+    plane = image[0].astype(np.float64)
+    low, high = np.percentile(plane, (0.5, 99.5))
+    if high <= low:
+        low, high = float(plane.min()), max(float(plane.max()), float(plane.min()) + 1.0)
+    return np.rint(np.clip((plane - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _write_overlays(run: Run, split: str, samples: Sequence[Sample], results: dict[str, Evaluation]) -> None:
+    """The best and the worst slices; a float run's, or the integer ones beside their float reference."""
+    main = results.get("integer") or (results.get("float") if run.experiment.quant.is_float else None)
+    if main is None:
+        return  # quantisers off is a diagnosis; the pictures stay those of what ships
+    reference = results.get("float_reference")
+    order = sorted(range(len(samples)), key=lambda i: main.scores[i].mean_dice)
+    chosen = sorted({*order[:OVERLAYS], *order[-OVERLAYS:]})
+    folder = run.path / "overlays" / split
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot create {folder}: {error.strerror or error}; make the run folder writable.") from None
+    for i in chosen:
+        arrays = {"image": _display(samples[i].image), "truth": samples[i].label, "prediction": main.masks[i]}
+        if reference is not None:
+            arrays["float_prediction"] = reference.masks[i]
+        path = folder / f"{samples[i].id}.npz"
+        files.write_with(path, lambda handle, arrays=arrays: np.savez_compressed(handle, **arrays))  # type: ignore[misc]

@@ -1,0 +1,68 @@
+"""``run.json``: versions, seed, command, times."""
+
+import importlib.metadata
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from . import __version__, files
+from .config import Experiment
+from .loop import State
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Facts:
+    """Written at the start, after each stage and at the end; a resumed run keeps its first start."""
+
+    def __init__(self, out: Path, experiment: Experiment, fabric: Fabric, command: str) -> None:
+        self._path, self._write = out / "run.json", fabric.is_global_zero
+        old: dict[str, Any] = {}
+        if self._path.is_file():
+            try:
+                old = json.loads(self._path.read_text(encoding="utf-8"))
+            except ValueError:
+                old = {}  # only a note for people; the checkpoints carry the state
+        self._values: dict[str, Any] = {
+            "unetq": __version__,
+            **{name: _version(name) for name in ("torch", "monai", "numpy")},
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": str(fabric.device),
+            "threads": torch.get_num_threads(),
+            "processes": fabric.world_size,
+            "seed": experiment.seed,
+            "command": old.get("command") or command,
+            "started": old.get("started") or _now(),
+            "finished": old.get("finished"),
+            "seconds": old.get("seconds") or {"float": 0.0, "quant": 0.0},
+        }
+        self._save()
+
+    def stage(self, name: str, state: State) -> None:
+        """Record how long a stage has taken."""
+        self._values["seconds"][name] = round(state.seconds, 3)
+        self._save()
+
+    def finish(self) -> None:
+        """Record the end, once."""
+        self._values["finished"] = self._values["finished"] or _now()
+        self._save()
+
+    def _save(self) -> None:
+        if self._write:
+            files.write_json(self._path, self._values)

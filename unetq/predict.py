@@ -1,0 +1,160 @@
+"""One model file, one image, one mask: the whole way on the device side. Imports no torch.
+
+A 2-D model runs slice by slice (TIFF pages, the last axis of a NIfTI volume), each slice normalised by
+itself, as in training; a 3-D model takes the volume at once, slices first. An image is extended at its
+end to the sizes the model accepts (``unetq.preprocess.pad_to_size``) and the logits are cut back, so
+that any size of at least 1 x 1 works; an image smaller than the model's stride is mostly extension, and
+the summary carries a warning about it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConfigError, DataError, UnsupportedError
+from .export.program import ModelMeta, Preprocessing
+from .fixedpoint import F32
+from .imageio import Volume, check_output, read_image, write_mask
+from .preprocess import crop, decide, normalize, pad_to_size, padded_size
+from .runtime import Runtime
+
+Progress = Callable[[int, int], None]
+
+
+def predict(
+    model_path: str | Path, image_path: str | Path, out_path: str | Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Segment ``image_path`` with ``model_path`` in the C++ runtime and write the mask to ``out_path``.
+
+    Nothing is written before the whole mask is there, and then in one rename: a failure leaves whatever
+    was at ``out_path``. The mask has the image's geometry and the model's label values, as uint8.
+
+    Args:
+        model_path: a ``.uqm`` file.
+        image_path: TIFF, PNG, NIfTI or .npy; see ``unetq.imageio``.
+        out_path: the mask; neither of the two inputs.
+        progress: called with (slices done, slices in all), first with 0.
+
+    Returns:
+        A summary that JSON can hold: paths, format, slices, size, instruction set, arena bytes,
+        seconds, pixels a label, warnings.
+
+    Raises:
+        DataError: an image that is missing, damaged, in colour, constant, or not finite.
+        ConfigError: an output that cannot carry the geometry, or is one of the inputs.
+        UnsupportedError: a model of more than one input channel, or label values beyond 255.
+        ModelFileError, DeviceError: the model is damaged, or the runtime refuses it.
+        OutputError: the mask cannot be written.
+    """
+    model_path, image_path, out_path = Path(model_path), Path(image_path), Path(out_path)
+    started = time.perf_counter()
+    image = read_image(image_path)
+    check_output(out_path, image)
+    if out_path.exists() and model_path.exists() and out_path.samefile(model_path):
+        raise ConfigError(f"output {out_path} is the model file; models are never overwritten; choose another name.")
+    _refuse_constant(image)
+    runtime = Runtime(model_path)
+    values = _label_values(runtime.meta)
+    size = _accepted_size(runtime, image.data.shape)
+    masks = np.empty(image.data.shape, dtype=np.uint8)
+    for done, (where, classes) in enumerate(_segment(runtime, image, size, progress), start=1):
+        masks[where] = values[classes]
+        if progress is not None:
+            progress(done, _parts(runtime, image))
+    write_mask(out_path, masks, image)
+    return {
+        "model": str(model_path),
+        "image": str(image_path),
+        "output": str(out_path),
+        "format": image.kind,
+        "slices": len(image.data),
+        "size": list(image.data.shape[1:]),
+        "isa": runtime.isa,
+        "arena_bytes": int(runtime.plan(size)["arena_bytes"]),
+        "seconds": round(time.perf_counter() - started, 3),
+        "pixels": {
+            label: int(np.count_nonzero(masks == value))
+            for label, value in zip(runtime.meta.labels, runtime.meta.label_values, strict=True)
+        },
+        "warnings": _warnings(runtime, image),
+    }
+
+
+def _segment(
+    runtime: Runtime, image: Volume, size: tuple[int, ...], progress: Progress | None
+) -> Iterator[tuple[Any, NDArray[np.uint8]]]:
+    """Class indices part by part, with where each part goes in the mask."""
+    preprocessing = runtime.meta.preprocessing
+    if progress is not None:
+        progress(0, _parts(runtime, image))
+    if runtime.spatial_rank == 3:
+        volume = np.ascontiguousarray(image.data, dtype=np.float32)[None]
+        yield slice(None), _run(runtime, volume, preprocessing, size)
+        return
+    for index in range(len(image.data)):
+        yield index, _run(runtime, image.slice(index), preprocessing, size)
+
+
+def _run(runtime: Runtime, image: F32, preprocessing: Preprocessing, size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """One image (1, H, W) or (1, D, H, W) to class indices of its own size."""
+    inputs = pad_to_size(normalize(image, preprocessing), size)
+    logits = runtime.run(np.ascontiguousarray(inputs)[None])[0]
+    return decide(crop(logits, image.shape[1:]))
+
+
+def _parts(runtime: Runtime, image: Volume) -> int:
+    return 1 if runtime.spatial_rank == 3 else len(image.data)
+
+
+def _accepted_size(runtime: Runtime, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The size the runtime is called with, one entry a spatial axis of the model."""
+    if runtime.input_channels != 1:
+        raise UnsupportedError(
+            f"the model takes {runtime.input_channels} channels and an image file gives 1 (grey); "
+            "call unetq.Runtime from Python with an array of all channels."
+        )
+    rank = runtime.spatial_rank
+    spatial = shape[-rank:]
+    if runtime.fixed_size is None:
+        return padded_size(spatial, runtime.input_multiple[-rank:])
+    fixed = runtime.fixed_size[-rank:]
+    if any(have > want for have, want in zip(spatial, fixed, strict=True)):
+        raise DataError(
+            f"the image has {' x '.join(map(str, spatial))} pixels and the model was made for exactly "
+            f"{' x '.join(map(str, fixed))}: larger ones do not fit; cut the image into parts."
+        )
+    return tuple(fixed)
+
+
+def _label_values(meta: ModelMeta) -> NDArray[np.uint8]:
+    for label, value in zip(meta.labels, meta.label_values, strict=True):
+        if not 0 <= value <= 255:
+            raise UnsupportedError(
+                f"label {label!r} has the value {value}: a mask is uint8, 0 to 255; export the model with such values."
+            )
+    return np.array(meta.label_values, dtype=np.uint8)
+
+
+def _refuse_constant(image: Volume) -> None:
+    """A whole image of one value carries nothing; single empty slices of a volume are common and pass."""
+    first = image.data.flat[0]
+    if all((plane == first).all() for plane in image.data):
+        raise DataError(
+            f"image {image.path} is constant (every pixel is {first}): there is nothing to segment; "
+            "check that it is the right file."
+        )
+
+
+def _warnings(runtime: Runtime, image: Volume) -> list[str]:
+    rank = runtime.spatial_rank
+    spatial, multiple = image.data.shape[-rank:], runtime.input_multiple[-rank:]
+    if all(have >= step for have, step in zip(spatial, multiple, strict=True)):
+        return []
+    return [
+        f"the image ({' x '.join(map(str, spatial))}) is smaller than the model's stride "
+        f"({' x '.join(map(str, multiple))}): most of what the model saw was mirrored or repeated pixels."
+    ]

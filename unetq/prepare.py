@@ -1,0 +1,161 @@
+"""What is checked and loaded before a run's first step, so that bad input leaves nothing behind."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy, Strategy
+from torch import nn
+
+from . import checkpoint as checkpoints
+from . import files
+from .config import Experiment, TrainConfig, differences, to_yaml
+from .data import Sample, check_no_leak, check_samples
+from .errors import CheckpointError, ConfigError, DataError, OutputError
+from .nets import build_network
+from .runs import CONFIG, FLOAT, checkpoint_path, dataset_of, holds_run, load_split, network_record, read_experiment
+from .scoring import Scorer, check_classes, input_multiple, probe
+
+MAY_DIFFER = {
+    "data.root",
+    "train.accelerator",
+    "train.devices",
+    "train.strategy",
+    "train.threads",
+    "train.checkpoint_every",
+}
+"""Keys that a resumed run may change: they say where and how, not what."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples, the validation scorer, class names, and the network's channels in and out."""
+
+    train: list[Sample]
+    scorer: Scorer
+    labels: tuple[str, ...]
+    channels: int
+    channels_out: int
+
+
+def build_fabric(config: TrainConfig) -> Fabric:
+    """Device, precision and processes.
+
+    Raises:
+        ConfigError: an accelerator, a number of devices or a strategy that this machine does not have.
+    """
+    strategy: str | Strategy = config.strategy
+    if strategy == "ddp" or (strategy == "auto" and config.devices > 1):
+        # Frozen step sizes get no gradient any more, which DDP takes for an error unless told.
+        strategy = DDPStrategy(find_unused_parameters=True)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision we asked for
+    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
+    try:
+        return Fabric(accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=precision)  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"train.accelerator = {config.accelerator}, train.devices = {config.devices}, train.strategy = {config.strategy}: "
+            f"{reason} Use values that this machine has, such as accelerator=cpu devices=1."
+        ) from None
+
+
+def check_folder(experiment: Experiment, out: Path, resume: bool) -> None:
+    """Refuse to overwrite a run, or to resume what is not the same run.
+
+    Raises:
+        OutputError: ``out`` is a file, or holds a run that is not to be resumed.
+        CheckpointError: there is nothing to resume.
+        ConfigError: the resumed run was started with another config; the message names the keys.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # a process started by the first one, which has looked already and may have begun to write
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; a run is a folder. Choose another --out.")
+    if not resume:
+        if holds_run(out):
+            raise OutputError(f"{out} already holds a run and nothing was overwritten; add --resume to go on, or choose another --out.")
+        return
+    if not (out / CONFIG).is_file():
+        raise CheckpointError(f"{out} holds no run to resume (no {CONFIG}); leave --resume out to start one, or check --out.")
+    changed = {k: v for k, v in differences(read_experiment(out), experiment).items() if k not in MAY_DIFFER}
+    source = changed.get("train.from_run")
+    if source is not None and None not in source and checkpoint_path(out, FLOAT, "best").is_file():
+        del changed["train.from_run"]  # the float network was copied into the run at its start
+    if changed:
+        listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in changed.items())
+        raise ConfigError(f"{out} cannot be resumed with another config: {listed}. Set it back, or start a new run with another --out.")
+
+
+def new_network(experiment: Experiment) -> nn.Module:
+    """The network with the experiment's own random weights."""
+    torch.manual_seed(experiment.seed)
+    return build_network(experiment.network.name, experiment.network.options)
+
+
+def load_data(experiment: Experiment, network: nn.Module, data: Path | None, device: torch.device) -> TrainingData:
+    """Training and validation slices, checked against each other and the network.
+
+    Raises:
+        DataError: a split that cannot be given, a slice on two sides, or one smaller than the network's stride.
+        ConfigError: a network whose channels or stride do not fit the data or the crop.
+    """
+    spec, preprocessing = dataset_of(experiment)
+    train = load_split(experiment, "train", data)
+    validation = load_split(experiment, "validation", data)
+    check_no_leak({"train": train, "validation": validation})
+    for sample in (*train, *validation):
+        if sample.label is None:
+            raise DataError(f"slice {sample.id} has no label: training and validation need the truth; leave it out.")
+    channels = int(train[0].image.shape[0])
+    multiple = input_multiple(network, channels)
+    for samples in (train, validation):
+        check_samples(samples, len(spec.labels), min_size=multiple)
+    channels_out = probe(network, channels, size=experiment.train.crop)
+    check_classes(channels_out, spec.labels)
+    scorer = Scorer(validation, preprocessing, multiple, len(spec.labels), device)
+    return TrainingData(train, scorer, spec.labels, channels, channels_out)
+
+
+def check_source(experiment: Experiment, out: Path) -> Path | None:
+    """The float checkpoint that ``train.from_run`` names, or its copy in a resumed run; None without ``from_run``.
+
+    Raises:
+        ConfigError: the run is float itself.
+        CheckpointError: missing, damaged, or of another network.
+    """
+    given = experiment.train.from_run
+    if given is None:
+        return None
+    if experiment.quant.is_float:
+        raise ConfigError(f"train.from_run = {given} with 32-bit weights and activations: there is nothing left to train; set quant.weight_bits.")
+    copy = checkpoint_path(out, FLOAT, "best")
+    path = copy if copy.is_file() else Path(given)
+    if path.is_dir():
+        path = checkpoint_path(path, FLOAT, "best")
+    checkpoint = checkpoints.load(path)
+    checkpoints.check_network(checkpoint, network_record(experiment), FLOAT)
+    checkpoints.load_model(new_network(experiment), checkpoint)
+    return path
+
+
+def open_folder(experiment: Experiment, out: Path, source: Path | None) -> None:
+    """Create the run folder with its config, and the copy of the float network it starts from.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if source is not None:
+            (out / FLOAT).mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {out}: {error.strerror or error}. Choose another --out.") from None
+    copy = checkpoint_path(out, FLOAT, "best")
+    if source is not None and source != copy:
+        files.write_bytes(copy, source.read_bytes())
+        files.write_json(copy.with_suffix(".json"), checkpoints.load(source).info)
+    files.write_text(out / CONFIG, to_yaml(experiment))
