@@ -1,6 +1,9 @@
 """Training batches are pure functions of (seed, step); augmentation keeps image and label together."""
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -214,3 +217,12 @@ def test_prefetching_works_ahead_but_not_too_far_and_ends() -> None:
     assert len(made) == 4  # one taken, two waiting, one in hand
     ahead.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "unetq-prefetch"]
+
+
+def test_an_iterator_left_open_does_not_keep_python_alive() -> None:
+    code = "import itertools; from unetq.batches import prefetch; x = prefetch(itertools.count(), 2); print(next(x))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert result.stdout.strip() == "0" and result.stderr == ""

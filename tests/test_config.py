@@ -26,7 +26,9 @@ def test_em_is_the_main_job() -> None:
 def test_yaml_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("train: {lr: 0.5}\nquant: {act_bits: 3}\n")
-    experiment = config.load_experiment(str(path), ["network.options.widths=[4, 8]", "train.lr=1e-2"], {"quant": {"weight_bits": 2}})
+    experiment = config.load_experiment(
+        str(path), ["network.options.widths=[4, 8]", "train.lr=1e-2"], {"quant": {"weight_bits": 2}}
+    )
     assert experiment.train.lr == 0.01 and experiment.quant.act_bits == 3 and experiment.quant.weight_bits == 2
     assert experiment.network.options == {"widths": [4, 8]}
     again = tmp_path / "again.yaml"
@@ -104,7 +106,11 @@ def test_unknown_name_and_bad_files(tmp_path: Path) -> None:
         config.read_config("phanton")
     with pytest.raises(ConfigError, match="No such file"):
         config.read_config(str(tmp_path / "none.yaml"))
-    for text, rule in (("a: [1", "not valid YAML"), ("- 1", "holds a list"), ("!!python/object:os.system {}", "not valid YAML")):
+    for text, rule in (
+        ("a: [1", "not valid YAML"),
+        ("- 1", "holds a list"),
+        ("!!python/object:os.system {}", "not valid YAML"),
+    ):
         path = tmp_path / "bad.yaml"
         path.write_text(text)
         with pytest.raises(ConfigError, match=rule):

@@ -51,7 +51,9 @@ def test_scores_are_those_of_the_integer_program(low_bit: Path, metrics: dict) -
     quantized, _ = run.quantized()
     program = lower(quantized, torch.zeros(1, 1, 48, 48))
     spec = resolve_dataset("phantom")
-    for sample, record in zip(load_split(run.experiment, "validation"), metrics["splits"]["validation"]["integer"]["slices"], strict=True):
+    for sample, record in zip(
+        load_split(run.experiment, "validation"), metrics["splits"]["validation"]["integer"]["slices"], strict=True
+    ):
         mask = decide(program.run(normalize(sample.image, spec.preprocessing)[None])[0])
         assert count(mask, sample.label, 2).dice.tolist() == list(record["dice"].values())
 
@@ -72,7 +74,10 @@ def test_float_is_added_only_when_asked_and_other_splits_stay(low_bit: Path, met
     assert set(found) == {"integer", "float", "float_reference"} and found["float"]["arithmetic"] == "float32"
     assert found["integer"] == metrics["splits"]["validation"]["integer"]
     both = evaluate(low_bit, "test")
-    assert set(both["splits"]) == {"validation", "test"} and set(both["splits"]["test"]) == {"integer", "float_reference"}
+    assert set(both["splits"]) == {"validation", "test"} and set(both["splits"]["test"]) == {
+        "integer",
+        "float_reference",
+    }
 
 
 def test_stale_metrics_are_dropped(tmp_path: Path) -> None:

@@ -19,9 +19,15 @@ def test_the_file_computes_what_the_run_computes(tmp_path: Path, bits: tuple[int
     experiment = small(quant={"weight_bits": bits[0], "act_bits": bits[1]}, train={"float_steps": 4, "quant_steps": 4})
     run = train(experiment, tmp_path / "run")
     summary = export(run, tmp_path / "m.uqm")
-    assert summary["bytes"] == (tmp_path / "m.uqm").stat().st_size and summary["stage"] == ("float" if bits == (32, 32) else "quant")
+    assert summary["bytes"] == (tmp_path / "m.uqm").stat().st_size and summary["stage"] == (
+        "float" if bits == (32, 32) else "quant"
+    )
     program, meta = load(tmp_path / "m.uqm")
-    assert meta.labels == ("membrane", "cell") and meta.label_values == (0, 255) and meta.preprocessing.normalize == "zscore"
+    assert (
+        meta.labels == ("membrane", "cell")
+        and meta.label_values == (0, 255)
+        and meta.preprocessing.normalize == "zscore"
+    )
     assert meta.provenance["quant"]["weight_bits"] == bits[0] and meta.provenance["dataset"] == "phantom"
     x = np.random.default_rng(0).standard_normal((1, 1, 40, 56)).astype(np.float32)
     quantized, _ = open_run(run).quantized()

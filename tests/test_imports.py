@@ -20,13 +20,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("files", "fixedpoint"),
     ("config", "export", "preprocess", "imageio", "nifti", "tiff", "cost", "metrics", "history", "progress", "summary"),
     ("data", "augment", "batches", "nets", "quant", "export.lower", "losses", "checkpoint", "scoring"),
-    ("train", "loop", "prepare", "facts", "runs", "evaluate", "export.run", "runtime", "predict", "inspect", "report"),
+    ("train", "loop", "prepare", "facts", "runs", "evaluate", "verify", "export.run", "native", "runtime", "predict", "inspect", "report"),
     ("cli",),
 )
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.
 DEVICE_SIDE = (
     "errors", "files", "fixedpoint", "config", "cost", "imageio", "metrics", "nifti", "preprocess", "tiff",
-    "runtime", "predict", "inspect", "report",
+    "native", "runtime", "predict", "inspect", "report",
     "export.program", "export.integer", "export.packing", "export.modelfile", "export.passes",
 )  # fmt: skip
 DATASETS_MAY_IMPORT = ("unetq.data", "unetq.errors", "unetq.imageio", "unetq.preprocess", "unetq.export.program")

@@ -1,5 +1,6 @@
 """Training: what a run leaves, what it refuses, and resuming to the last bit."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,9 @@ from unetq import checkpoint as checkpoints
 from unetq.batches import train_batches
 from unetq.config import Experiment
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
+from unetq.export.program import Preprocessing
 from unetq.loop import Interrupted, schedule_factor
+from unetq.runs import load_split
 from unetq.scoring import Scorer
 from unetq.train import train
 
@@ -61,7 +64,7 @@ def uninterrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 
 def test_a_run_leaves_what_the_others_read(uninterrupted: tuple[Experiment, Path]) -> None:
-    experiment, run = uninterrupted
+    _, run = uninterrupted
     facts = json.loads((run / "run.json").read_text())
     assert facts["seed"] == 0 and facts["finished"] and facts["seconds"]["quant"] > 0
     lines = history(run)
@@ -314,17 +317,14 @@ def test_schedule(schedule: str) -> None:
     factors = [schedule_factor(config, step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(0.2) and all(0 < f <= 1 for f in factors)
     assert factors[:4] == sorted(factors[:4])
-    assert all(a >= b for a, b in zip(factors[4:], factors[5:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[4:]))
     assert factors[-1] == pytest.approx({"cosine": 2.5e-4, "step": 1e-4, "constant": 1.0}[schedule], rel=0.02)
 
 
 def test_several_processes_draw_different_batches() -> None:
-    experiment = small()
-    from unetq.runs import load_split
-
-    samples = load_split(experiment, "train")
-    spec = dict(crop=32, batch=2, seed=0, start_step=0, steps=1, augment=False, world_size=2, ahead=0)
-    from unetq.export.program import Preprocessing
-
-    first, second = (next(train_batches(samples, Preprocessing("zscore"), rank=rank, **spec))[0] for rank in (0, 1))
+    samples = load_split(small(), "train")
+    first, second = (
+        next(train_batches(samples, Preprocessing("zscore"), 32, 2, 0, 0, 1, rank=rank, world_size=2, ahead=0))[0]
+        for rank in (0, 1)
+    )
     assert not torch.equal(first, second)

@@ -169,7 +169,7 @@ def prefetch(items: Iterator[T], ahead: int) -> Iterator[T]:
     stopped = threading.Event()
 
     def put(entry: tuple[T | None, BaseException | None]) -> bool:
-        while not stopped.is_set():
+        while not stopped.is_set() and threading.main_thread().is_alive():
             try:
                 ready.put(entry, timeout=0.1)
                 return True
@@ -186,7 +186,9 @@ def prefetch(items: Iterator[T], ahead: int) -> Iterator[T]:
         except BaseException as error:  # handed over: the consumer must see what went wrong
             put((None, error))
 
-    thread = threading.Thread(target=work, name="unetq-prefetch", daemon=True)
+    # Not a daemon: one that is cut off inside torch while Python shuts down can crash the process. It ends by
+    # itself once the main thread has, even if nobody closed the iterator.
+    thread = threading.Thread(target=work, name="unetq-prefetch")
     thread.start()
     try:
         while True:

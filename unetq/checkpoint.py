@@ -62,7 +62,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) 
             continue
         number, key = name.removeprefix(_OPTIMIZER).split(".", 1)
         if int(number) >= len(parameters):
-            raise CheckpointError(f"{checkpoint.path} holds state for parameter {number} of {len(parameters)}; it is of another network.")
+            raise CheckpointError(
+                f"{checkpoint.path} holds state for parameter {number} of {len(parameters)}; it is of another network."
+            )
         parameter = parameters[int(number)]
         if value.shape == parameter.shape and key != "step":
             state = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
@@ -93,9 +95,7 @@ def all_finite(model: nn.Module) -> bool:
     return all(bool(torch.isfinite(t).all()) for t in tensors)
 
 
-def save(
-    path: Path, model: nn.Module, info: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None
-) -> None:
+def save(path: Path, model: nn.Module, info: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None) -> None:
     """Write ``path`` (``….safetensors``) and its ``.json``; with ``optimizer`` also its state and the generators'.
 
     Raises:
@@ -120,7 +120,7 @@ def load(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; a run keeps its checkpoints there. Train first, or check the path.")
     try:
-        with safe_open(path, framework="pt", device="cpu") as handle:  # type: ignore[no-untyped-call]  # untyped library
+        with safe_open(path, framework="pt", device="cpu") as handle:
             text = (handle.metadata() or {}).get("unetq")
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118  # not a dict
         info = json.loads(text) if text else None
@@ -144,7 +144,8 @@ def load_model(model: nn.Module, checkpoint: Checkpoint) -> None:
             found = "missing" if have is None else f"of shape {tuple(have.shape)}"
             rule = "does not have it" if want is None else f"has shape {tuple(want.shape)}"
             raise CheckpointError(
-                f"{checkpoint.path} is of another network: {name} is {found}, this network {rule}. Use the config it was trained with."
+                f"{checkpoint.path} is of another network: {name} is {found}, "
+                f"this network {rule}. Use the config it was trained with."
             )
     model.load_state_dict(saved)
 
@@ -157,10 +158,12 @@ def check_network(checkpoint: Checkpoint, network: Mapping[str, Any], stage: str
     """
     if checkpoint.info.get("stage") != stage:
         raise CheckpointError(
-            f"{checkpoint.path} is of the {checkpoint.info.get('stage')!r} stage; a {stage!r} checkpoint is needed here. Choose that one."
+            f"{checkpoint.path} is of the {checkpoint.info.get('stage')!r} stage; "
+            f"a {stage!r} checkpoint is needed here. Choose that one."
         )
     saved = checkpoint.info.get("network")
     if saved != dict(network):
         raise CheckpointError(
-            f"{checkpoint.path} is of network {saved}, this run asks for {dict(network)}; set network.name and network.options alike."
+            f"{checkpoint.path} is of network {saved}, this run asks for {dict(network)}; "
+            "set network.name and network.options alike."
         )

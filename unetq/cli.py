@@ -1,6 +1,7 @@
 """The command line: parse, import what the command needs, make one call."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -32,18 +33,24 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None: ...
 
 
 @app.command()
 def train(
-    config: Annotated[str | None, typer.Argument(help="A shipped config (em, phantom, …) or a YAML file; optional with --resume.")] = None,
+    config: Annotated[
+        str | None, typer.Argument(help="A shipped config (em, phantom, …) or a YAML file; optional with --resume.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder; by default runs/CONFIG-wXaY.")] = None,
     weight_bits: Annotated[int | None, typer.Option(help="1 to 8, or 32 for float.")] = None,
     act_bits: Annotated[int | None, typer.Option(help="1 to 8, or 32 for float.")] = None,
     data: DataOption = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the config; repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the config; repeatable.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
 ) -> None:
     """Train: float first, then in a few bits from it."""
@@ -64,7 +71,9 @@ def train(
         values = configs.merge(read_experiment(out).model_dump(), configs.parse_settings(settings or []))
         experiment = configs.build(configs.merge(values, overrides))
     else:
-        raise ConfigError("no config was given; name one, such as `unetq train em`, or resume a run with --resume --out RUN.")
+        raise ConfigError(
+            "no config was given; name one, such as `unetq train em`, or resume a run with --resume --out RUN."
+        )
     if out is None:
         bits = experiment.quant
         suffix = "float" if bits.is_float else f"w{bits.weight_bits}a{bits.act_bits}"
@@ -75,11 +84,14 @@ def train(
     from .train import train as run_training
 
     try:
-        run_training(experiment, out, resume=resume, progress=for_terminal(), command=shlex.join(["unetq", *sys.argv[1:]]))
+        run_training(
+            experiment, out, resume=resume, progress=for_terminal(), command=shlex.join(["unetq", *sys.argv[1:]])
+        )
     except Interrupted as interrupted:
         typer.echo(str(interrupted), err=True)
         raise typer.Exit(130) from None
-    typer.echo(f"{out}: trained. Next: unetq evaluate {out}")
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks
+        typer.echo(f"{out}: trained. Next: unetq evaluate {out}")
 
 
 @app.command()
@@ -99,7 +111,9 @@ def evaluate(
 
 
 @app.command()
-def export(run: Annotated[Path, typer.Argument(help="A run folder.")], out: OutOption, as_json: JsonOption = False) -> None:
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")], out: OutOption, as_json: JsonOption = False
+) -> None:
     """Pack a run's best network into one .uqm file."""
     from .export.run import export as pack
 

@@ -69,9 +69,9 @@ class QuantConfig(_Section):
     first_bits: Bits = 8
     last_bits: Bits = 8
     float_layers: list[str] = Field(default_factory=list)
-    calibration_batches: int = Field(8, ge=1)
+    calibration_batches: int = Field(default=8, ge=1)
     refine_step_sizes: bool = True
-    freeze_after: float = Field(0.5, ge=0.0, le=1.0)
+    freeze_after: float = Field(default=0.5, ge=0.0, le=1.0)
 
     @property
     def is_float(self) -> bool:
@@ -82,52 +82,53 @@ class QuantConfig(_Section):
 class LossConfig(_Section):
     """Weights of the two terms of the loss: soft Dice and cross-entropy (binary for one logit channel)."""
 
-    dice: float = Field(1.0, ge=0.0)
-    ce: float = Field(1.0, ge=0.0)
+    dice: float = Field(default=1.0, ge=0.0)
+    ce: float = Field(default=1.0, ge=0.0)
 
 
 class TrainConfig(_Section):
     """Both stages: ``float_steps`` in float, then ``quant_steps`` of low-bit fine-tuning from its best state.
 
     ``from_run`` (a run folder, or a float checkpoint) replaces the float stage; ``from_scratch`` trains the
-    low-bit network from random weights. ``warmup`` is in steps. ``early_stop_patience`` counts validations
-    without a better Dice, 0 is never. ``schedule`` "step" is x0.1 every fifth of a stage. ``batch`` is a process's own; ``crop`` is the side of a square.
+    low-bit network from random weights. ``batch`` is a process's own; ``crop`` is the side of a square.
+    ``warmup`` is in steps; ``schedule`` "step" is x0.1 every fifth of a stage. ``early_stop_patience`` counts
+    validations without a better Dice, 0 is never.
     """
 
-    float_steps: int = Field(1200, ge=1)
-    quant_steps: int = Field(600, ge=1)
-    batch: int = Field(4, ge=1)
-    crop: int = Field(192, ge=1)
+    float_steps: int = Field(default=1200, ge=1)
+    quant_steps: int = Field(default=600, ge=1)
+    batch: int = Field(default=4, ge=1)
+    crop: int = Field(default=192, ge=1)
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0.0)
-    quant_lr: float = Field(2e-4, gt=0.0)
-    step_size_lr: float = Field(1e-3, ge=0.0)
-    weight_decay: float = Field(1e-4, ge=0.0)
-    warmup: int = Field(20, ge=0)
+    lr: float = Field(default=1e-3, gt=0.0)
+    quant_lr: float = Field(default=2e-4, gt=0.0)
+    step_size_lr: float = Field(default=1e-3, ge=0.0)
+    weight_decay: float = Field(default=1e-4, ge=0.0)
+    warmup: int = Field(default=20, ge=0)
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    loss: LossConfig = Field(default_factory=LossConfig)
+    loss: LossConfig = LossConfig()
     precision: Literal["bf16", "32"] = "bf16"
     channels_last: bool = True
     augment: bool = True
-    validate_every: int = Field(150, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
-    early_stop_patience: int = Field(0, ge=0)
+    validate_every: int = Field(default=150, ge=1)
+    checkpoint_every: int = Field(default=50, ge=1)
+    early_stop_patience: int = Field(default=0, ge=0)
     from_run: str | None = None
     from_scratch: bool = False
     accelerator: str = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(default=1, ge=1)
     strategy: str = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
 
 
 class Experiment(_Section):
     """Everything that decides a run's result."""
 
-    data: DataConfig = Field(default_factory=DataConfig)
-    network: NetworkConfig = Field(default_factory=NetworkConfig)
-    quant: QuantConfig = Field(default_factory=QuantConfig)
-    train: TrainConfig = Field(default_factory=TrainConfig)
-    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    quant: QuantConfig = QuantConfig()
+    train: TrainConfig = TrainConfig()
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -166,12 +167,18 @@ def build(values: Mapping[str, Any], source: str = "the config") -> Experiment:
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from None
     if experiment.train.from_run and experiment.train.from_scratch:
-        raise ConfigError("train.from_run and train.from_scratch are both set; a run starts from one of them. Drop the other.")
+        raise ConfigError(
+            "train.from_run and train.from_scratch are both set; a run starts from one of them. Drop the other."
+        )
     if experiment.train.loss.dice == experiment.train.loss.ce == 0:
-        raise ConfigError("train.loss.dice = train.loss.ce = 0: there is nothing to learn from; give at least one a weight.")
+        raise ConfigError(
+            "train.loss.dice = train.loss.ce = 0: there is nothing to learn from; give at least one a weight."
+        )
     window = experiment.data.preprocessing
     if window is not None and window.normalize == "window" and not window.low < window.high:
-        raise ConfigError(f"data.preprocessing.low = {window.low}: it must be below high = {window.high}; widen the window.")
+        raise ConfigError(
+            f"data.preprocessing.low = {window.low}: it must be below high = {window.high}; widen the window."
+        )
     return experiment
 
 
@@ -195,7 +202,9 @@ def _read_yaml(text: str, source: str) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{source} holds a {type(values).__name__}; a config is a mapping of keys to values. Correct the file.")
+        raise ConfigError(
+            f"{source} holds a {type(values).__name__}; a config is a mapping of keys to values. Correct the file."
+        )
     return values
 
 
@@ -233,7 +242,8 @@ def read_config(name: str) -> dict[str, Any]:
     close = get_close_matches(name, list(shipped), n=1, cutoff=0.0)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ConfigError(
-        f"config {name!r} is not known; {hint}There are {', '.join(shipped) or 'none'}; a file of your own ends in .yaml."
+        f"config {name!r} is not known; {hint}There are {', '.join(shipped) or 'none'}; "
+        "a file of your own ends in .yaml."
     )
 
 

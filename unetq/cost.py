@@ -116,9 +116,13 @@ def cost(program: Program, spatial: Sequence[int], parameters: int | None = None
     """
     size: Triple = (1, *spatial) if len(spatial) == 2 else tuple(spatial)  # type: ignore[assignment]  # checked below
     if len(size) != 3 or any(n < 1 or n % m for n, m in zip(size, program.input_multiple, strict=True)):
-        raise DataError(f"input size {tuple(spatial)}: each axis must be a multiple of {program.input_multiple}; pad the image.")
+        raise DataError(
+            f"input size {tuple(spatial)}: each axis must be a multiple of {program.input_multiple}; pad the image."
+        )
     if program.fixed_size is not None and size != program.fixed_size:
-        raise DataError(f"input size {tuple(spatial)}: this program was traced for {program.fixed_size} only; use that size.")
+        raise DataError(
+            f"input size {tuple(spatial)}: this program was traced for {program.fixed_size} only; use that size."
+        )
     sizes = tensor_sizes(program, size)
     tensors = program.tensors
     bits = {t: FLOAT_BITS if (grid := tensors[t].grid) is None else grid.bits for t in sizes}

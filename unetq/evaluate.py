@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from . import files
 from .cost import cost
 from .data import DatasetSpec, Sample
-from .errors import CheckpointError, DataError, DeviceError, UnsupportedError
+from .errors import DataError, DeviceError, OutputError, UnsupportedError
 from .export.lower import lower
 from .export.program import Program
 from .metrics import SliceScore, summarize
@@ -63,16 +63,17 @@ def evaluate(
     samples = load_split(run.experiment, split, data)
     unlabelled = [sample.id for sample in samples if sample.label is None]
     if unlabelled:
-        raise DataError(f"slice {unlabelled[0]} of split {split!r} has no label: it cannot be scored; choose a labelled split.")
+        raise DataError(
+            f"slice {unlabelled[0]} of split {split!r} has no label: it cannot be scored; choose a labelled split."
+        )
     multiple = input_multiple(quantized.net, int(checkpoint.info["input"][0]))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = torch.cuda.is_available() and run.experiment.train.accelerator != "cpu"
+    device = torch.device("cuda" if on_gpu else "cpu")
     scorer = Scorer(samples, preprocessing, multiple, len(spec.labels), device)
     quantized.to(device)
 
     results: dict[str, Evaluation] = {}
-    if stage == FLOAT:
-        results["float"] = _evaluate(scorer, quantized.float_forward, spec, "float32")
-    elif arithmetic == "float":
+    if stage == FLOAT or arithmetic == "float":
         results["float"] = _evaluate(scorer, quantized.float_forward, spec, "float32")
     else:
         results["integer"] = _evaluate(scorer, quantized, spec, "integer")
@@ -89,6 +90,7 @@ def evaluate(
     if not metrics:
         size = padded_size(samples[0].image.shape[1:], (multiple, multiple))
         metrics = _describe(run, spec, quantized.cpu(), size, identity)
+    metrics["run"] = run.name  # a folder can be moved
     metrics["splits"].setdefault(split, {}).update({key: value.record for key, value in results.items()})
     _write_overlays(run, split, samples, results)
     files.write_json(run.path / METRICS, metrics)
@@ -181,7 +183,8 @@ def _display(image: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = np.percentile(plane, (0.5, 99.5))
     if high <= low:
         low, high = float(plane.min()), max(float(plane.max()), float(plane.min()) + 1.0)
-    return np.rint(np.clip((plane - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.uint8)
+    stretched: NDArray[np.uint8] = np.rint(np.clip((plane - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.uint8)
+    return stretched
 
 
 def _write_overlays(run: Run, split: str, samples: Sequence[Sample], results: dict[str, Evaluation]) -> None:
@@ -197,7 +200,7 @@ def _write_overlays(run: Run, split: str, samples: Sequence[Sample], results: di
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise CheckpointError(f"cannot create {folder}: {error.strerror or error}; make the run folder writable.") from None
+        raise OutputError(f"cannot create {folder}: {error.strerror or error}; make the run folder writable.") from None
     for i in chosen:
         arrays = {"image": _display(samples[i].image), "truth": samples[i].label, "prediction": main.masks[i]}
         if reference is not None:

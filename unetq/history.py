@@ -37,9 +37,11 @@ class History:
         from torch.utils.tensorboard import SummaryWriter
 
         first_stale = self._offset[stage] + step + 1
-        self._board = SummaryWriter(str(self._board_folder), purge_step=first_stale if kept else None)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(self._board_folder), purge_step=first_stale if kept else None)
 
-    def add(self, stage: str, step: int, loss: float | None, lr: float, seconds: float, dice: dict[str, float] | None) -> None:
+    def add(
+        self, stage: str, step: int, loss: float | None, lr: float, seconds: float, dice: dict[str, float] | None
+    ) -> None:
         """One line; ``dice`` where the step was validated."""
         record: dict[str, Any] = {"stage": stage, "step": step, "loss": loss, "lr": lr, "seconds": round(seconds, 3)}
         if dice is not None:
@@ -48,7 +50,9 @@ class History:
             with open(self.path, "a", encoding="utf-8") as handle:
                 handle.write(json.dumps(record, allow_nan=False) + "\n")
         except OSError as error:
-            raise OutputError(f"cannot append to {self.path}: {error.strerror or error}; free some space, then --resume.") from error
+            raise OutputError(
+                f"cannot append to {self.path}: {error.strerror or error}; free some space, then --resume."
+            ) from error
         if self._board is not None:
             at = self._offset[stage] + step
             if loss is not None:

@@ -209,7 +209,8 @@ class Loop:
         kept = f"the last good checkpoint is {self._last}" if self._last.is_file() else "there was no checkpoint yet"
         rate = "train.lr" if self.stage.name == "float" else "train.quant_lr"
         return UnetqError(
-            f"{what} is not finite by step {self.state.step} of the {self.stage.name} stage; training stopped and {kept}. "
+            f"{what} is not finite by step {self.state.step} of the {self.stage.name} stage; "
+            f"training stopped and {kept}. "
             f"Start a new run with a smaller {rate}, a longer train.warmup or train.precision=32."
         )
 
@@ -271,7 +272,7 @@ class Loop:
         if self.state.step % LOG_EVERY:
             return False
         wish = torch.tensor(float(self.stop.requested), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(wish, reduce_op="sum") > 0)
+        return bool(torch.as_tensor(self.fabric.all_reduce(wish, reduce_op="sum")) > 0)
 
     def _require_finite_weights(self) -> None:
         if not (bool(self._finite) and checkpoints.all_finite(self.stage.network)):

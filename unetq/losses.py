@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from monai.losses import DiceCELoss
+from monai.losses.dice import DiceCELoss
 from torch import Tensor
 
 from .config import LossConfig

@@ -29,14 +29,13 @@ class Counts:
     true: NDArray[np.int64]
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.intersection + other.intersection, self.predicted + other.predicted, self.true + other.true
-        )
+        return Counts(self.intersection + other.intersection, self.predicted + other.predicted, self.true + other.true)
 
     @property
     def empty(self) -> NDArray[np.bool_]:
         """Classes absent from truth and prediction, bool (classes,)."""
-        return (self.predicted + self.true) == 0
+        absent: NDArray[np.bool_] = (self.predicted + self.true) == 0
+        return absent
 
     @property
     def dice(self) -> NDArray[np.float64]:
@@ -52,11 +51,14 @@ def count(prediction: NDArray[Any], truth: NDArray[Any], classes: int) -> Counts
         DataError: different shapes, or an index outside the range.
     """
     if prediction.shape != truth.shape:
-        raise DataError(f"prediction of shape {prediction.shape}, truth of {truth.shape}: they must agree; check the geometry.")
+        raise DataError(
+            f"prediction of shape {prediction.shape}, truth of {truth.shape}: they must agree; check the geometry."
+        )
     for what, values in (("prediction", prediction), ("truth", truth)):
         if values.size and not 0 <= int(values.min()) <= int(values.max()) < classes:
             raise DataError(
-                f"{what} holds class {int(values.min())} to {int(values.max())}: allowed are 0 to {classes - 1}; check the labels."
+                f"{what} holds class {int(values.min())} to {int(values.max())}: "
+                f"allowed are 0 to {classes - 1}; check the labels."
             )
     pairs = truth.astype(np.int64).ravel() * classes + prediction.astype(np.int64).ravel()
     confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
@@ -93,7 +95,9 @@ def summarize(scores: Sequence[SliceScore], labels: Sequence[str]) -> dict[str, 
         DataError: there are no slices.
     """
     if not scores:
-        raise DataError("there are no slices to score; a split must hold at least one labelled slice. Check the data set.")
+        raise DataError(
+            "there are no slices to score; a split must hold at least one labelled slice. Check the data set."
+        )
     mean = np.mean([score.counts.dice for score in scores], axis=0)
     empty = np.sum([score.counts.empty for score in scores], axis=0)
     return {

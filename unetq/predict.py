@@ -26,7 +26,12 @@ Progress = Callable[[int, int], None]
 
 
 def predict(
-    model_path: str | Path, image_path: str | Path, out_path: str | Path, progress: Progress | None = None
+    model_path: str | Path,
+    image_path: str | Path,
+    out_path: str | Path,
+    progress: Progress | None = None,
+    *,
+    refuse_small: bool = False,
 ) -> dict[str, Any]:
     """Segment ``image_path`` with ``model_path`` in the C++ runtime and write the mask to ``out_path``.
 
@@ -38,13 +43,14 @@ def predict(
         image_path: TIFF, PNG, NIfTI or .npy; see ``unetq.imageio``.
         out_path: the mask; neither of the two inputs.
         progress: called with (slices done, slices in all), first with 0.
+        refuse_small: an image smaller than the model's stride is an error, not only a warning.
 
     Returns:
         A summary that JSON can hold: paths, format, slices, size, instruction set, arena bytes,
         seconds, pixels a label, warnings.
 
     Raises:
-        DataError: an image that is missing, damaged, in colour, constant, or not finite.
+        DataError: an image that is missing, damaged, in colour, constant, not finite, or too small (see above).
         ConfigError: an output that cannot carry the geometry, or is one of the inputs.
         UnsupportedError: a model of more than one input channel, or label values beyond 255.
         ModelFileError, DeviceError: the model is damaged, or the runtime refuses it.
@@ -60,6 +66,9 @@ def predict(
     runtime = Runtime(model_path)
     values = _label_values(runtime.meta)
     size = _accepted_size(runtime, image.data.shape)
+    warnings = _warnings(runtime, image)
+    if refuse_small and warnings:
+        raise DataError(f"{image_path}: {warnings[0]} Use a larger image, or a model with fewer levels.")
     masks = np.empty(image.data.shape, dtype=np.uint8)
     for done, (where, classes) in enumerate(_segment(runtime, image, size, progress), start=1):
         masks[where] = values[classes]
@@ -80,7 +89,7 @@ def predict(
             label: int(np.count_nonzero(masks == value))
             for label, value in zip(runtime.meta.labels, runtime.meta.label_values, strict=True)
         },
-        "warnings": _warnings(runtime, image),
+        "warnings": warnings,
     }
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from . import checkpoint as checkpoints
@@ -47,10 +46,7 @@ def build_fabric(config: TrainConfig) -> Fabric:
     Raises:
         ConfigError: an accelerator, a number of devices or a strategy that this machine does not have.
     """
-    strategy: str | Strategy = config.strategy
-    if strategy == "ddp" or (strategy == "auto" and config.devices > 1):
-        # Frozen step sizes get no gradient any more, which DDP takes for an error unless told.
-        strategy = DDPStrategy(find_unused_parameters=True)
+    strategy = "ddp" if config.strategy == "auto" and config.devices > 1 else config.strategy
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision we asked for
     precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
     try:
@@ -58,7 +54,8 @@ def build_fabric(config: TrainConfig) -> Fabric:
     except (ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"train.accelerator = {config.accelerator}, train.devices = {config.devices}, train.strategy = {config.strategy}: "
+            f"train.accelerator = {config.accelerator}, train.devices = {config.devices}, "
+            f"train.strategy = {config.strategy}: "
             f"{reason} Use values that this machine has, such as accelerator=cpu devices=1."
         ) from None
 
@@ -77,17 +74,25 @@ def check_folder(experiment: Experiment, out: Path, resume: bool) -> None:
         raise OutputError(f"{out} is a file; a run is a folder. Choose another --out.")
     if not resume:
         if holds_run(out):
-            raise OutputError(f"{out} already holds a run and nothing was overwritten; add --resume to go on, or choose another --out.")
+            raise OutputError(
+                f"{out} already holds a run and nothing was overwritten; "
+                "add --resume to go on, or choose another --out."
+            )
         return
     if not (out / CONFIG).is_file():
-        raise CheckpointError(f"{out} holds no run to resume (no {CONFIG}); leave --resume out to start one, or check --out.")
+        raise CheckpointError(
+            f"{out} holds no run to resume (no {CONFIG}); leave --resume out to start one, or check --out."
+        )
     changed = {k: v for k, v in differences(read_experiment(out), experiment).items() if k not in MAY_DIFFER}
     source = changed.get("train.from_run")
     if source is not None and None not in source and checkpoint_path(out, FLOAT, "best").is_file():
         del changed["train.from_run"]  # the float network was copied into the run at its start
     if changed:
         listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in changed.items())
-        raise ConfigError(f"{out} cannot be resumed with another config: {listed}. Set it back, or start a new run with another --out.")
+        raise ConfigError(
+            f"{out} cannot be resumed with another config: {listed}. "
+            "Set it back, or start a new run with another --out."
+        )
 
 
 def new_network(experiment: Experiment) -> nn.Module:
@@ -131,7 +136,10 @@ def check_source(experiment: Experiment, out: Path) -> Path | None:
     if given is None:
         return None
     if experiment.quant.is_float:
-        raise ConfigError(f"train.from_run = {given} with 32-bit weights and activations: there is nothing left to train; set quant.weight_bits.")
+        raise ConfigError(
+            f"train.from_run = {given} with 32-bit weights and activations: "
+            "there is nothing left to train; set quant.weight_bits."
+        )
     copy = checkpoint_path(out, FLOAT, "best")
     path = copy if copy.is_file() else Path(given)
     if path.is_dir():

@@ -44,11 +44,11 @@ def _clock(seconds: float) -> str:
 class Silent:
     """Says nothing."""
 
-    def start(self, stage: str, step: int, steps: int) -> None: ...  # noqa: D102
-    def step(self, step: int, loss: float) -> None: ...  # noqa: D102
-    def validated(self, step: int, dice: Mapping[str, float], best: bool) -> None: ...  # noqa: D102
-    def note(self, text: str) -> None: ...  # noqa: D102
-    def stop(self) -> None: ...  # noqa: D102
+    def start(self, stage: str, step: int, steps: int) -> None: ...
+    def step(self, step: int, loss: float) -> None: ...
+    def validated(self, step: int, dice: Mapping[str, float], best: bool) -> None: ...
+    def note(self, text: str) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Plain:
@@ -79,7 +79,9 @@ class Plain:
 
     def validated(self, step: int, dice: Mapping[str, float], best: bool) -> None:
         """Print the Dice."""
-        self._print(f"{self._stage}: step {step}/{self._steps}  validation Dice {dice_text(dice)}{'  (best)' if best else ''}")
+        self._print(
+            f"{self._stage}: step {step}/{self._steps}  validation Dice {dice_text(dice)}{'  (best)' if best else ''}"
+        )
 
     def note(self, text: str) -> None:
         """Print the text."""
@@ -122,7 +124,9 @@ class Live:
         """Show the Dice in the bar and keep a line of it above."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step, dice=dice_text(dice))
-            self._bar.console.print(f"step {step}: validation Dice {dice_text(dice)}{'  (best)' if best else ''}", highlight=False)
+            self._bar.console.print(
+                f"step {step}: validation Dice {dice_text(dice)}{'  (best)' if best else ''}", highlight=False
+            )
 
     def note(self, text: str) -> None:
         """Print above the bar."""

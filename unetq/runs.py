@@ -102,7 +102,7 @@ class Run:
         return network.eval(), checkpoint
 
     def quantized(self) -> tuple[QuantNet, Checkpoint]:
-        """The network that this run is about, in evaluation mode: the best low-bit one, or the float one at 32/32 bits."""
+        """The network this run is about, in evaluation mode: the best low-bit one, or the float one at 32/32 bits."""
         if self.experiment.quant.is_float:
             network, checkpoint = self.float_network()
             return build_quantized(network, self.experiment, self.example(checkpoint)).eval(), checkpoint
@@ -119,7 +119,9 @@ class Run:
 
 def network_record(experiment: Experiment) -> dict[str, Any]:
     """What makes two networks the same: name and options, as JSON gives them back."""
-    record: dict[str, Any] = json.loads(json.dumps({"name": experiment.network.name, "options": experiment.network.options}))
+    record: dict[str, Any] = json.loads(
+        json.dumps({"name": experiment.network.name, "options": experiment.network.options})
+    )
     return record
 
 
@@ -131,12 +133,16 @@ def read_experiment(run: Path) -> Experiment:
     """
     path = run / CONFIG
     if not path.is_file():
-        raise CheckpointError(f"{run} is not a run folder: it has no {CONFIG}. Give the folder that `unetq train --out` wrote.")
+        raise CheckpointError(
+            f"{run} is not a run folder: it has no {CONFIG}. Give the folder that `unetq train --out` wrote."
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return configs.build(values, str(path))
     except (yaml.YAMLError, OSError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); a run's config is written by `unetq train`. Train again.") from None
+        raise CheckpointError(
+            f"{path} is damaged ({error}); a run's config is written by `unetq train`. Train again."
+        ) from None
 
 
 def open_run(path: Path) -> Run:

@@ -85,7 +85,9 @@ def probe(network: nn.Module, channels: int, multiple: int | None = None, size: 
         network.train(training)
     if not isinstance(output, Tensor) or output.shape[2:] != (side, side):
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ConfigError(f"the network turns 1 x {channels} x {side} x {side} into {found}; one map of the same size is needed.")
+        raise ConfigError(
+            f"the network turns 1 x {channels} x {side} x {side} into {found}; one map of the same size is needed."
+        )
     return int(output.shape[1])
 
 

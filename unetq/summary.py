@@ -28,7 +28,8 @@ def describe(metrics: dict[str, Any], split: str) -> str:
     lines.append(f"  weights {_size(cost['weight_bytes'])} (float {_size(cost['float_weight_bytes'])})")
     shape = " x ".join(str(n) for n in cost["input_size"])
     lines.append(
-        f"  at {shape}: peak activations {_size(cost['peak_activation_bytes'])} (float {_size(cost['float_peak_activation_bytes'])}), "
+        f"  at {shape}: peak activations {_size(cost['peak_activation_bytes'])} "
+        f"(float {_size(cost['float_peak_activation_bytes'])}), "
         f"{cost['macs'] / 1e9:.3f} GMAC, {cost['bit_operations'] / 1e9:.1f} Gbit-operations"
     )
     lines.append(f"  model file {_size(cost['model_file_bytes'])}, runtime arena {_size(cost['arena_bytes'])}")

@@ -118,7 +118,8 @@ def _check_pages(tiff: Any, size: int) -> None:
         page = page.aspage() if hasattr(page, "aspage") else page
         if page.samplesperpixel != 1 or page.photometric not in (0, 1):
             kind = f"{page.samplesperpixel} values a pixel" if page.samplesperpixel != 1 else "a colour table"
-            raise DataError(f"page {number} has {kind} (colour) and grey is expected: convert it to grey first")
+            hint = ", or a stack whose slices were saved as colour planes" if page.planarconfig == 2 else ""
+            raise DataError(f"page {number} has {kind} (colour{hint}) and grey is expected: convert it to grey first")
         if not page.dataoffsets or len(page.dataoffsets) != len(page.databytecounts):
             raise DataError(f"page {number} does not say where its pixels are")
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):

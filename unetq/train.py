@@ -71,9 +71,10 @@ def train(
     has_float_stage = source is None and (experiment.quant.is_float or not config.from_scratch)
     history = History(out, {FLOAT: 0, QUANT: config.float_steps if has_float_stage else 0})
     facts = Facts(out, experiment, fabric, command)
+    shown = progress if progress is not None and fabric.is_global_zero else Silent()
     try:
         with StopSignal() as stop:
-            trainer = _Trainer(experiment, out, fabric, loaded, history, progress or Silent(), stop, on_step, facts)
+            trainer = _Trainer(experiment, out, fabric, loaded, history, shown, stop, on_step, facts)
             if has_float_stage:
                 trainer.run_float(network)
             if not experiment.quant.is_float:
@@ -148,7 +149,9 @@ class _Trainer:
 
         return start
 
-    def _run(self, name: str, network: nn.Module, groups: list[dict[str, Any]], steps: int, freeze_at: int | None) -> None:
+    def _run(
+        self, name: str, network: nn.Module, groups: list[dict[str, Any]], steps: int, freeze_at: int | None
+    ) -> None:
         if self.config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         torch.manual_seed(self.experiment.seed + STAGE_SEED[name] + self.fabric.global_rank)
@@ -171,17 +174,39 @@ class _Trainer:
             evaluate=network if quantized is not None or self.fabric.world_size > 1 else wrapped,
             record=self._record(name),
             freeze_at=freeze_at,
-            freeze=quantized.freeze_step_sizes if quantized is not None else lambda: None,
+            freeze=lambda: self._freeze(quantized, optimizer),
         )
         loop = Loop(
-            stage, self.config, self.fabric, self.data.scorer, self.data.labels, self.history, self.progress, self.stop, self.on_step
+            stage,
+            self.config,
+            self.fabric,
+            self.data.scorer,
+            self.data.labels,
+            self.history,
+            self.progress,
+            self.stop,
+            self.on_step,
         )
         try:
             loop.run()
         except Interrupted as interrupted:
-            raise Interrupted(f"{interrupted}; all is saved. Continue with: unetq train --resume --out {self.out}") from None
+            raise Interrupted(
+                f"{interrupted}; all is saved. Continue with: unetq train --resume --out {self.out}"
+            ) from None
         finally:
             self.facts.stage(name, loop.state)
+
+    def _freeze(self, quantized: QuantNet | None, optimizer: Any) -> None:
+        if quantized is None:
+            return
+        if self.fabric.world_size == 1:
+            quantized.freeze_step_sizes()
+            return
+        # DDP waits for every gradient it saw at the start, so the parameters stay and only their rate goes.
+        steps = {id(parameter) for parameter in quantized.quantizer_parameters()}
+        for group in optimizer.param_groups:
+            if any(id(parameter) in steps for parameter in group["params"]):
+                group["base_lr"] = group["lr"] = 0.0
 
     def _record(self, stage: str) -> dict[str, Any]:
         record: dict[str, Any] = {

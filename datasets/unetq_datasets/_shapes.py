@@ -20,9 +20,9 @@ def smooth_noise(rng: np.random.Generator, size: tuple[int, int], scale: float) 
     coarse = [int(np.ceil(length / scale)) + 3 for length in size]
     nodes = rng.standard_normal(coarse)
     first, weights = _spline(size[0], scale)
-    nodes = sum(weights[:, tap, None] * nodes[first + tap] for tap in range(4))
+    nodes = np.sum([weights[:, tap, None] * nodes[first + tap] for tap in range(4)], axis=0)
     first, weights = _spline(size[1], scale)
-    field = sum(nodes[:, first + tap] * weights[:, tap] for tap in range(4))
+    field = np.sum([nodes[:, first + tap] * weights[:, tap] for tap in range(4)], axis=0)
     return np.asarray(field * 1.5, dtype=np.float32)
 
 

@@ -83,7 +83,7 @@ def test_the_paper_policy_keeps_its_layers_in_float() -> None:
 
 
 def test_a_pattern_that_matches_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'stem' matches no convolution; the layers are encoder.0.0"):
+    with pytest.raises(ConfigError, match=r"'stem' matches no convolution; the layers are encoder\.0\.0"):
         unetq.quantize(small(), float_layers=["stem"])
 
 
@@ -156,9 +156,9 @@ def test_a_checkpoint_of_another_network_is_refused() -> None:
 def test_use_before_calibration_is_refused() -> None:
     q = unetq.quantize(small())
     for mode in (True, False):
-        with pytest.raises(CheckpointError, match="call unetq.calibrate"):
+        with pytest.raises(CheckpointError, match=r"call unetq\.calibrate"):
             q.train(mode)(batches()[0])
-    with pytest.raises(CheckpointError, match="call unetq.calibrate"):
+    with pytest.raises(CheckpointError, match=r"call unetq\.calibrate"):
         unetq.lower(q, batches()[0])
 
 

@@ -1,7 +1,6 @@
 """From a run folder to a model file."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def export(run_folder: Path, out: Path) -> dict[str, Any]:
     source = checkpoint_path(run.path, stage, "best")
     own = [run.path / name for name in ("config.yaml", "run.json", "metrics.json", "history.jsonl")]
     own += [path for folder in (FLOAT, QUANT) for path in (run.path / folder).glob("*")]
-    if any(out.exists() and path.exists() and os.path.samefile(out, path) for path in own):
+    if any(out.exists() and path.exists() and out.samefile(path) for path in own):
         raise OutputError(f"{out} is a file of the run itself; choose another place for the model.")
     quantized, checkpoint = run.quantized()
     program = lower(quantized, run.example(checkpoint))
@@ -56,7 +55,8 @@ def export(run_folder: Path, out: Path) -> dict[str, Any]:
     )
     if experiment.data.name != checkpoint.info["dataset"]:
         raise CheckpointError(
-            f"{source} was trained on {checkpoint.info['dataset']!r}, the run's config says {experiment.data.name!r}; restore the config."
+            f"{source} was trained on {checkpoint.info['dataset']!r}, "
+            f"the run's config says {experiment.data.name!r}; restore the config."
         )
     program.save(out, meta)
     return {"path": str(out), "bytes": out.stat().st_size, "stage": stage, "step": step}

@@ -157,7 +157,7 @@ def _check_conv(where: str, op: Conv, inputs: list[TensorSpec], output: TensorSp
     grid = inputs[0].grid
     if grid is not None:
         sums = np.abs(op.weight.astype(np.int64)).reshape(channels_out, -1).sum(axis=1)
-        bound = int(sums.max()) * max(abs(grid.low), abs(grid.high))
+        bound = int(sums.max()) * (1 << (grid.bits - 1) if grid.signed else grid.high)
         _require(
             bound <= INT32_LIMIT, where, f"accumulators may reach {bound}: int32 ends at {INT32_LIMIT}; use fewer bits."
         )

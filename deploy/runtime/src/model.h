@@ -19,7 +19,8 @@ struct Tensor {
     uint8_t storage_bits;  // 1, 2, 4, 8 or 32
     float scale;
 
-    int32_t low() const { return is_signed ? -(1 << (bits - 1)) : 0; }
+    // A grid that rounds toward zero is sign and magnitude: it has no lowest code.
+    int32_t low() const { return is_signed ? -(1 << (bits - 1)) + (toward_zero ? 1 : 0) : 0; }
     int32_t high() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
     // Added to a code to make it non-negative.
     int32_t code_offset() const { return is_signed ? 1 << (bits - 1) : 0; }

@@ -141,7 +141,7 @@ uq_status place_all(uq_layout* layout) {
         const Op& op = model.ops[i];
         const uint32_t* in = layout->places[op.inputs[0]].size;
         const uint32_t* out = layout->places[op.output].size;
-        uint64_t bytes = op.kind == kConv ? conv_work_bytes(model, op, in, out) : row_work_bytes(model, op, in, out);
+        uint64_t bytes = work_bytes(model, op, in, out);
         if (bytes > kMaxBytes || bytes > SIZE_MAX / 8)
             return fail(UQ_BAD_SIZE, "%.80s: its working memory cannot be addressed. Use a smaller image.", op.name);
         if (!items.append(Item{padded(bytes), 0, static_cast<uint32_t>(i), static_cast<uint32_t>(i)}))

@@ -19,9 +19,8 @@ inline uint64_t pixels(const uint32_t size[3]) { return static_cast<uint64_t>(si
 // The spatial size an operation gives for an input of size; false when an axis would vanish or exceed the limit.
 bool output_size(const Op& op, const uint32_t size[3], uint32_t out[3]);
 
-// Bytes of working memory; kTooLarge where it cannot be addressed.
-uint64_t conv_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
-uint64_t row_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
+// Bytes of working memory an operation asks for; kTooLarge where it cannot be addressed.
+uint64_t work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
 
 // The unit of progress: multiply-accumulates of a convolution, values otherwise.
 uint64_t work_units(const Op& op, const Place* places);

@@ -65,15 +65,15 @@ EpilogueArrays arrays_from(const EpilogueArrays& arrays, uint32_t channel);
 // Each returns false when the run was cancelled.
 bool run_conv(Run* run, const Op& op, uint8_t* work);
 bool run_quantize(Run* run, const Op& op, uint8_t* work);
-bool run_upsample(Run* run, const Op& op, uint8_t* work);
 bool run_max_pool(Run* run, const Op& op, uint8_t* work);
-bool run_join(Run* run, const Op& op, uint8_t* work);  // add, pointwise
-bool run_copy(Run* run, const Op& op, uint8_t* work);  // concat, pad, nearest upsampling
+bool run_rowwise(Run* run, const Op& op, uint8_t* work);  // linear upsampling, add, pointwise
+bool run_copy(Run* run, const Op& op, uint8_t* work);     // concat, pad, nearest upsampling
 
-uint64_t quantize_work_bytes(const uq_model& model, const Op& op, const uint32_t output[3]);
-uint64_t linear_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
+// Bytes of working memory; kTooLarge where it cannot be addressed.
+uint64_t conv_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
+uint64_t quantize_work_bytes(const Op& op, const uint32_t output[3]);
 uint64_t max_pool_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
-uint64_t join_work_bytes(const uq_model& model, const Op& op, const uint32_t output[3]);
+uint64_t rowwise_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
 uint64_t copy_work_bytes(const uq_model& model, const Op& op, const uint32_t output[3]);
 
 }  // namespace uq

@@ -1,0 +1,123 @@
+// Maximum over windows that are cut at the border, so that padding never wins.
+#include "ops.h"
+
+namespace uq {
+namespace {
+
+struct Work {
+    void* row;    // one input row, [pixel][channel]: bytes made non-negative, or float32
+    void* tall;   // maximum over the window's rows
+    void* codes;  // one output row
+};
+
+Work carve(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3], Carver* carver) {
+    const uint64_t value = model.tensors[op.output].is_float ? 4 : 1;
+    Work work;
+    work.row = carver->take<uint8_t>(product(product(input[2], op.output_channels), value));
+    work.tall = carver->take<uint8_t>(product(product(input[2], op.output_channels), value));
+    work.codes = carver->take<uint8_t>(product(product(output[2], op.output_channels), value));
+    return work;
+}
+
+struct Range {
+    uint32_t begin;
+    uint32_t end;
+};
+
+Range window(const Op& op, int axis, uint32_t out, uint32_t size) {
+    int64_t begin = static_cast<int64_t>(out) * op.stride[axis] - op.before[axis];
+    int64_t end = begin + op.kernel[axis];
+    return Range{static_cast<uint32_t>(begin < 0 ? 0 : begin), static_cast<uint32_t>(end > size ? size : end)};
+}
+
+void maximum_floats(const float* src, size_t count, float* dst) {
+    for (size_t i = 0; i < count; ++i) dst[i] = src[i] > dst[i] || src[i] != src[i] ? src[i] : dst[i];
+}
+
+class PoolRun {
+  public:
+    PoolRun(Run* run, const Op& op, uint8_t* memory)
+        : run_(run),
+          op_(op),
+          tensor_(run->model->tensors[op.inputs[0]]),
+          in_(run->layout->places[op.inputs[0]].size),
+          out_(run->layout->places[op.output].size) {
+        Carver carver(memory);
+        work_ = carve(*run->model, op, in_, out_, &carver);
+    }
+
+    void row(uint32_t d, uint32_t h) {
+        const size_t value = tensor_.is_float ? 4 : 1, channels = op_.output_channels;
+        const Range depths = window(op_, 0, d, in_[0]), rows = window(op_, 1, h, in_[1]);
+        bool first = true;
+        for (uint32_t z = depths.begin; z < depths.end; ++z)
+            for (uint32_t y = rows.begin; y < rows.end; ++y, first = false) {
+                load((static_cast<uint64_t>(z) * in_[1] + y) * in_[2], first ? work_.tall : work_.row);
+                if (!first) take_maximum(work_.row, in_[2] * channels, work_.tall);
+            }
+        for (uint32_t x = 0; x < out_[2]; ++x) {
+            const Range columns = window(op_, 2, x, in_[2]);
+            auto* dst = static_cast<uint8_t*>(work_.codes) + x * channels * value;
+            const auto* src = static_cast<const uint8_t*>(work_.tall);
+            memcpy(dst, src + columns.begin * channels * value, channels * value);
+            for (uint32_t k = columns.begin + 1; k < columns.end; ++k) take_maximum(src + k * channels * value, channels, dst);
+        }
+        store((static_cast<uint64_t>(d) * out_[1] + h) * out_[2]);
+    }
+
+  private:
+    void load(uint64_t pixel, void* dst) {
+        const PackedRow row = run_->row(op_.inputs[0], pixel, in_[2]);
+        if (tensor_.is_float)
+            memcpy(dst, row.data, row.pixel_stride * row.pixels);
+        else
+            load_bytes(run_->model->kernels, tensor_, row, true, static_cast<uint8_t*>(dst), row.channels);
+    }
+
+    void take_maximum(const void* src, size_t count, void* dst) {
+        if (tensor_.is_float)
+            maximum_floats(static_cast<const float*>(src), count, static_cast<float*>(dst));
+        else
+            run_->model->kernels.maximum(static_cast<const uint8_t*>(src), count, static_cast<uint8_t*>(dst));
+    }
+
+    void store(uint64_t pixel) {
+        const PackedRow row = run_->row(op_.output, pixel, out_[2]);
+        if (tensor_.is_float) {
+            memcpy(row.data, work_.codes, row.pixel_stride * row.pixels);
+            return;
+        }
+        auto* codes = static_cast<uint8_t*>(work_.codes);
+        if (tensor_.is_signed)
+            for (size_t i = 0; i < static_cast<size_t>(row.pixels) * row.channels; ++i)
+                codes[i] = static_cast<uint8_t>(codes[i] - tensor_.code_offset());
+        run_->model->kernels.store_codes(codes, row.channels, row);
+    }
+
+    Run* run_;
+    const Op& op_;
+    const Tensor& tensor_;
+    const uint32_t* in_;
+    const uint32_t* out_;
+    Work work_;
+};
+
+}  // namespace
+
+uint64_t max_pool_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]) {
+    Carver carver(nullptr);
+    carve(model, op, input, output, &carver);
+    return carver.used();
+}
+
+bool run_max_pool(Run* run, const Op& op, uint8_t* memory) {
+    PoolRun pool(run, op, memory);
+    const uint32_t* out = run->layout->places[op.output].size;
+    for (uint32_t d = 0; d < out[0]; ++d) {
+        for (uint32_t h = 0; h < out[1]; ++h) pool.row(d, h);
+        if (!run->advance(static_cast<uint64_t>(out[1]) * out[2] * op.output_channels)) return false;
+    }
+    return true;
+}
+
+}  // namespace uq

@@ -1,0 +1,51 @@
+// float32 onto a grid. The network's input is read in the caller's order (channels outermost), all else channels last.
+#include "ops.h"
+
+namespace uq {
+namespace {
+
+struct Work {
+    uint8_t* codes;    // one row, [pixel][channel]
+    uint8_t* channel;  // one row of one channel
+};
+
+Work carve(const Op& op, const uint32_t output[3], Carver* carver) {
+    Work work;
+    work.codes = carver->take<uint8_t>(product(output[2], op.output_channels));
+    work.channel = carver->take<uint8_t>(output[2]);
+    return work;
+}
+
+}  // namespace
+
+uint64_t quantize_work_bytes(const Op& op, const uint32_t output[3]) {
+    Carver carver(nullptr);
+    carve(op, output, &carver);
+    return carver.used();
+}
+
+bool run_quantize(Run* run, const Op& op, uint8_t* memory) {
+    const Kernels& kernels = run->model->kernels;
+    const uint32_t* size = run->layout->places[op.output].size;
+    const Target target = run->model->tensors[op.output].target();
+    const bool planar = op.inputs[0] == run->model->program->input;
+    const uint32_t channels = op.output_channels, width = size[2];
+    Carver carver(memory);
+    const Work work = carve(op, size, &carver);
+    const uint64_t plane = pixels(size);
+    for (uint64_t pixel = 0; pixel < plane; pixel += width) {
+        if (planar) {
+            for (uint32_t c = 0; c < channels; ++c) {
+                kernels.quantize(run->input + c * plane + pixel, width, target, work.channel);
+                for (uint32_t p = 0; p < width; ++p) work.codes[static_cast<size_t>(p) * channels + c] = work.channel[p];
+            }
+        } else {
+            const PackedRow row = run->row(op.inputs[0], pixel, width);
+            kernels.quantize(reinterpret_cast<const float*>(row.data), static_cast<size_t>(width) * channels, target, work.codes);
+        }
+        kernels.store_codes(work.codes, channels, run->row(op.output, pixel, width));
+    }
+    return run->advance(plane * channels);
+}
+
+}  // namespace uq

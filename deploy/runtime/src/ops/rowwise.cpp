@@ -1,0 +1,239 @@
+// Operations that make accumulators row by row and end in an epilogue: linear upsampling, residual sum, pointwise.
+// With instance norm the rows are made twice, once for the sums and once for the output.
+#include "ops.h"
+
+namespace uq {
+namespace {
+
+struct Work {
+    void* sums;           // one output row, [pixel][channel], channels padded to 16
+    void* codes;          // one finished row: bytes or float32
+    uint8_t* bytes[4];    // unpacked input rows
+    float* floats[4];     // the same where the input is float32
+    void* blended;        // uint16 or float32
+    NormSums* norm;       // a block each
+    float* gain;
+    float* offset;
+};
+
+bool float_sums(const uq_model& model, const Op& op) { return op.kind == kAdd || model.tensors[op.inputs[0]].is_float; }
+
+Work carve(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3], Carver* carver) {
+    const uint64_t channels = round_up(op.output_channels, kBlock);
+    const uint64_t in = product(input[2], channels), out = product(output[2], channels);
+    const bool norm = op.epilogue.norm_weight != nullptr;
+    const int rows = op.kind == kUpsample ? 4 : op.kind == kAdd ? 2 : 1;
+    bool any_float = false, any_codes = false;
+    for (uint32_t i = 0; i < op.input_count; ++i) (model.tensors[op.inputs[i]].is_float ? any_float : any_codes) = true;
+    Work work = {};
+    work.sums = carver->take<int32_t>(out);
+    work.codes = carver->take<uint8_t>(product(out, model.tensors[op.output].is_float ? 4 : 1));
+    for (int i = 0; i < rows; ++i) {
+        work.bytes[i] = carver->take<uint8_t>(any_codes ? in : 0);
+        work.floats[i] = carver->take<float>(any_float ? in : 0);
+    }
+    work.blended = carver->take<uint8_t>(op.kind == kUpsample ? product(in, any_float ? 4 : 2) : 0);
+    work.norm = carver->take<NormSums>(norm ? channels / kBlock : 0);
+    work.gain = carver->take<float>(norm ? channels : 0);
+    work.offset = carver->take<float>(norm ? channels : 0);
+    return work;
+}
+
+// One input row of codes, made non-negative.
+void load_codes(Run* run, uint32_t tensor, uint64_t pixel, uint32_t count, uint32_t stride, uint8_t* dst) {
+    load_bytes(run->model->kernels, run->model->tensors[tensor], run->row(tensor, pixel, count), true, dst, stride);
+}
+
+void load_floats(Run* run, uint32_t tensor, uint64_t pixel, uint32_t count, uint32_t stride, float* dst) {
+    const PackedRow row = run->row(tensor, pixel, count);
+    for (uint32_t p = 0; p < count; ++p)
+        memcpy(dst + static_cast<size_t>(p) * stride, row.data + p * row.pixel_stride, row.channels * sizeof(float));
+}
+
+// Two terms of one axis: position and weight. Factor 2 makes 3 * x[i] + x[i -/+ 1]; factor 1 is x[i].
+struct Terms {
+    uint32_t count;
+    uint32_t position[2];
+    uint16_t weight[2];
+};
+
+Terms terms(uint32_t out, uint32_t factor, uint32_t size) {
+    if (factor == 1) return Terms{1, {out, out}, {1, 0}};
+    uint32_t i = out / 2;
+    uint32_t other = out % 2 ? (i + 1 < size ? i + 1 : i) : (i > 0 ? i - 1 : 0);
+    return Terms{2, {i, other}, {3, 1}};
+}
+
+// Integers: weights of an axis add up to 4, so an input offset comes out multiplied by 4 for every doubled axis.
+void upsample_codes(Run* run, const Op& op, const Work& work, const Terms& d, const Terms& h, const uint32_t in[3], uint32_t stride) {
+    const Kernels& kernels = run->model->kernels;
+    const uint8_t* rows[4];
+    uint16_t weights[4];
+    uint32_t count = 0;
+    for (uint32_t a = 0; a < d.count; ++a) {
+        for (uint32_t b = 0; b < h.count; ++b, ++count) {
+            load_codes(run, op.inputs[0], (static_cast<uint64_t>(d.position[a]) * in[1] + h.position[b]) * in[2], in[2], stride,
+                       work.bytes[count]);
+            rows[count] = work.bytes[count];
+            weights[count] = static_cast<uint16_t>(d.weight[a] * h.weight[b]);
+        }
+    }
+    const size_t values = static_cast<size_t>(in[2]) * stride;
+    auto* blended = static_cast<uint16_t*>(work.blended);
+    kernels.blend_rows(rows, weights, count, values, blended);
+    int32_t bias = run->model->tensors[op.inputs[0]].code_offset();
+    for (int a = 0; a < 3; ++a) bias *= op.kernel[a] == 2 ? 4 : 1;
+    auto* sums = static_cast<int32_t*>(work.sums);
+    if (op.kernel[2] == 2)
+        kernels.double_row(blended, in[2], stride, bias, sums);
+    else
+        for (size_t i = 0; i < values; ++i) sums[i] = blended[i] - bias;
+}
+
+// Floats, axis by axis: depth, height, width.
+void upsample_floats(Run* run, const Op& op, const Work& work, const Terms& d, const Terms& h, const uint32_t in[3], uint32_t stride) {
+    const size_t values = static_cast<size_t>(in[2]) * stride;
+    for (uint32_t b = 0; b < h.count; ++b) {
+        for (uint32_t a = 0; a < d.count; ++a)
+            load_floats(run, op.inputs[0], (static_cast<uint64_t>(d.position[a]) * in[1] + h.position[b]) * in[2], in[2], stride,
+                        work.floats[2 * b + a]);
+        float* row = work.floats[2 * b];
+        if (d.count == 2)
+            for (size_t i = 0; i < values; ++i) row[i] = 3.0f * row[i] + work.floats[2 * b + 1][i];
+    }
+    auto* blended = static_cast<float*>(work.blended);
+    for (size_t i = 0; i < values; ++i) {
+        float here = work.floats[0][i];
+        blended[i] = h.count == 2 ? 3.0f * here + work.floats[2][i] : here;
+    }
+    auto* sums = static_cast<float*>(work.sums);
+    if (op.kernel[2] == 1) {
+        memcpy(sums, blended, values * sizeof(float));
+        return;
+    }
+    for (uint32_t p = 0; p < in[2]; ++p) {
+        const float* here = blended + static_cast<size_t>(p) * stride;
+        const float* before = p > 0 ? here - stride : here;
+        const float* after = p + 1 < in[2] ? here + stride : here;
+        float* out = sums + static_cast<size_t>(p) * 2 * stride;
+        for (uint32_t c = 0; c < stride; ++c) {
+            out[c] = 3.0f * here[c] + before[c];
+            out[stride + c] = 3.0f * here[c] + after[c];
+        }
+    }
+}
+
+// float32(a) * gain[0] + float32(b) * gain[1]: two products and a sum, each rounded.
+void add_rows(Run* run, const Op& op, const Work& work, uint64_t pixel, uint32_t count, uint32_t stride) {
+    auto* sums = static_cast<float*>(work.sums);
+    const size_t values = static_cast<size_t>(count) * stride;
+    for (uint32_t k = 0; k < 2; ++k) {
+        const Tensor& tensor = run->model->tensors[op.inputs[k]];
+        const float gain = op.input_gain[k];
+        const int32_t bias = tensor.code_offset();
+        if (tensor.is_float)
+            load_floats(run, op.inputs[k], pixel, count, stride, work.floats[k]);
+        else
+            load_codes(run, op.inputs[k], pixel, count, stride, work.bytes[k]);
+        for (size_t i = 0; i < values; ++i) {
+            float value = tensor.is_float ? work.floats[k][i] : static_cast<float>(work.bytes[k][i] - bias);
+            float scaled = value * gain;
+            sums[i] = k == 0 ? scaled : sums[i] + scaled;
+        }
+    }
+}
+
+void pointwise_row(Run* run, const Op& op, const Work& work, uint64_t pixel, uint32_t count, uint32_t stride) {
+    const Tensor& tensor = run->model->tensors[op.inputs[0]];
+    if (tensor.is_float) {
+        load_floats(run, op.inputs[0], pixel, count, stride, static_cast<float*>(work.sums));
+        return;
+    }
+    load_codes(run, op.inputs[0], pixel, count, stride, work.bytes[0]);
+    auto* sums = static_cast<int32_t*>(work.sums);
+    const int32_t bias = tensor.code_offset();
+    for (size_t i = 0; i < static_cast<size_t>(count) * stride; ++i) sums[i] = work.bytes[0][i] - bias;
+}
+
+void make_sums(Run* run, const Op& op, const Work& work, uint32_t d, uint32_t h, uint32_t stride) {
+    const uint32_t* in = run->layout->places[op.inputs[0]].size;
+    const uint64_t pixel = (static_cast<uint64_t>(d) * in[1] + h) * in[2];
+    if (op.kind == kAdd) return add_rows(run, op, work, pixel, in[2], stride);
+    if (op.kind == kPointwise) return pointwise_row(run, op, work, pixel, in[2], stride);
+    const Terms depth = terms(d, op.kernel[0], in[0]), height = terms(h, op.kernel[1], in[1]);
+    if (run->model->tensors[op.inputs[0]].is_float)
+        upsample_floats(run, op, work, depth, height, in, stride);
+    else
+        upsample_codes(run, op, work, depth, height, in, stride);
+}
+
+void finish_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& arrays, uint64_t pixel, uint32_t count, uint32_t stride) {
+    const Kernels& kernels = run->model->kernels;
+    const Target target = run->model->tensors[op.output].target();
+    if (float_sums(*run->model, op))
+        kernels.epilogue_f32(static_cast<const float*>(work.sums), stride, count, stride, arrays, target, work.codes, stride);
+    else
+        kernels.epilogue_i32(static_cast<const int32_t*>(work.sums), stride, count, stride, arrays, target, work.codes, stride);
+    const PackedRow row = run->row(op.output, pixel, count);
+    if (!target.is_float) {
+        kernels.store_codes(static_cast<const uint8_t*>(work.codes), stride, row);
+        return;
+    }
+    const auto* values = static_cast<const float*>(work.codes);
+    for (uint32_t p = 0; p < count; ++p)
+        memcpy(row.data + p * row.pixel_stride, values + static_cast<size_t>(p) * stride, row.channels * sizeof(float));
+}
+
+void normalise(Run* run, const Op& op, const Work& work, const uint32_t out[3], uint32_t stride) {
+    const bool is_float = float_sums(*run->model, op);
+    for (uint32_t b = 0; b < stride / kBlock; ++b) work.norm[b].clear();
+    for (uint32_t d = 0; d < out[0]; ++d) {
+        for (uint32_t h = 0; h < out[1]; ++h) {
+            make_sums(run, op, work, d, h, stride);
+            for (uint32_t b = 0; b < stride / kBlock; ++b) {
+                NormSums& n = work.norm[b];
+                if (is_float)
+                    n.add_float(static_cast<const float*>(work.sums) + b * kBlock, stride, out[2]);
+                else
+                    run->model->kernels.norm_sums(static_cast<const int32_t*>(work.sums) + b * kBlock, stride, out[2], n.total, n.high,
+                                                  n.low);
+            }
+        }
+    }
+    for (uint32_t b = 0; b < stride / kBlock; ++b) {
+        uint32_t left = op.output_channels - b * kBlock;
+        work.norm[b].affine(op.epilogue, b * kBlock, left < kBlock ? left : kBlock, pixels(out), is_float, work.gain + b * kBlock,
+                            work.offset + b * kBlock);
+    }
+}
+
+}  // namespace
+
+uint64_t rowwise_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]) {
+    Carver carver(nullptr);
+    carve(model, op, input, output, &carver);
+    return carver.used();
+}
+
+bool run_rowwise(Run* run, const Op& op, uint8_t* memory) {
+    const uint32_t* out = run->layout->places[op.output].size;
+    Carver carver(memory);
+    const Work work = carve(*run->model, op, run->layout->places[op.inputs[0]].size, out, &carver);
+    const uint32_t stride = round_up(op.output_channels, kBlock);
+    EpilogueArrays arrays = op.epilogue.arrays;
+    if (op.epilogue.norm_weight) {
+        normalise(run, op, work, out, stride);
+        arrays.gain = work.gain;
+        arrays.offset = work.offset;
+    }
+    for (uint32_t d = 0; d < out[0]; ++d) {
+        for (uint32_t h = 0; h < out[1]; ++h) {
+            make_sums(run, op, work, d, h, stride);
+            finish_row(run, op, work, arrays, (static_cast<uint64_t>(d) * out[1] + h) * out[2], out[2], stride);
+        }
+        if (!run->advance(static_cast<uint64_t>(out[1]) * out[2] * op.output_channels)) return false;
+    }
+    return true;
+}
+
+}  // namespace uq

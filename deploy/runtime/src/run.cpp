@@ -1,0 +1,157 @@
+// Runs a layout: checks the call, executes the operations in order, hands tensors out where they are asked for.
+#include <math.h>
+
+#include "ops/ops.h"
+
+namespace uq {
+namespace {
+
+bool execute(Run* run, const Op& op, uint8_t* work) {
+    switch (op.kind) {
+        case kQuantize:
+            return run_quantize(run, op, work);
+        case kConv:
+            return run_conv(run, op, work);
+        case kMaxPool:
+            return run_max_pool(run, op, work);
+        case kUpsample:
+            return op.mode == 1 ? run_rowwise(run, op, work) : run_copy(run, op, work);
+        case kAdd:
+        case kPointwise:
+            return run_rowwise(run, op, work);
+        case kConcat:
+        case kPad:
+            return run_copy(run, op, work);
+        case kOpKindEnd:
+            break;
+    }
+    return false;
+}
+
+// Channels last, at their bits, to (channels, depth, height, width).
+void to_planar(const Run& run, uint32_t tensor, float* values, int16_t* codes) {
+    const Tensor& t = run.model->tensors[tensor];
+    const uint64_t plane = pixels(run.layout->places[tensor].size);
+    const PackedRow row = run.row(tensor, 0, 1);
+    for (uint64_t p = 0; p < plane; ++p) {
+        const uint8_t* pixel = row.data + p * row.pixel_stride;
+        for (uint32_t c = 0; c < t.channels; ++c) {
+            if (t.is_float) {
+                memcpy(values + c * plane + p, pixel + c * sizeof(float), sizeof(float));
+                continue;
+            }
+            uint32_t at = c * t.storage_bits;
+            int32_t field = (pixel[at >> 3] >> (at & 7)) & ((1 << t.storage_bits) - 1);
+            int32_t sign = t.is_signed ? 1 << (t.storage_bits - 1) : 0;
+            codes[c * plane + p] = static_cast<int16_t>((field ^ sign) - sign);
+        }
+    }
+}
+
+void trace(const Run& run, uint32_t op_index) {
+    const Op& op = run.model->ops[op_index];
+    const Tensor& tensor = run.model->tensors[op.output];
+    auto* values = tensor.is_float ? static_cast<float*>(run.options->trace_buffer) : nullptr;
+    auto* codes = tensor.is_float ? nullptr : static_cast<int16_t*>(run.options->trace_buffer);
+    to_planar(run, op.output, values, codes);
+    uq_tensor_view view = {};
+    view.op = op_index;
+    view.tensor = op.output;
+    view.channels = tensor.channels;
+    memcpy(view.size, run.layout->places[op.output].size, sizeof view.size);
+    view.codes = codes;
+    view.values = values;
+    run.options->on_tensor(run.options->user, &view);
+}
+
+// Where a tensor other than a quantiser's source is read from a many-channel input: channels last, into the arena.
+void copy_input(const Run& run) {
+    const uint32_t input = run.model->program->input;
+    if (!run.layout->places[input].in_arena) return;
+    const uint32_t channels = run.model->tensors[input].channels;
+    const uint64_t plane = pixels(run.layout->places[input].size);
+    auto* dst = reinterpret_cast<float*>(run.data(input));
+    for (uint64_t p = 0; p < plane; ++p)
+        for (uint32_t c = 0; c < channels; ++c) dst[p * channels + c] = run.input[c * plane + p];
+}
+
+void copy_output(const Run& run) {
+    const uint32_t output = run.model->program->output;
+    if (output == run.model->program->input)
+        memcpy(run.output, run.input, run.layout->info.output_count * sizeof(float));
+    else if (run.layout->places[output].in_arena)
+        to_planar(run, output, run.output, nullptr);
+}
+
+uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_bytes, const float* input, uint64_t input_count,
+                     const float* output, uint64_t output_count, const uq_run_options* options) {
+    if (!layout || !input || !output) return fail(UQ_BAD_ARGUMENT, "uq_run: layout, input or output is NULL. Pass all three.");
+    const uq_layout_info& info = layout->info;
+    if (info.arena_bytes > 0 && (!arena || arena_bytes < info.arena_bytes))
+        return fail(UQ_BAD_ARENA, "arena of %llu bytes: this layout needs %llu. Allocate what uq_layout_get_info says.",
+                    static_cast<unsigned long long>(arena ? arena_bytes : 0), static_cast<unsigned long long>(info.arena_bytes));
+    if (reinterpret_cast<uintptr_t>(arena) % UQ_ARENA_ALIGNMENT)
+        return fail(UQ_BAD_ARENA, "arena at %p: it must be aligned to %d bytes. Use aligned_alloc or posix_memalign.", arena,
+                    UQ_ARENA_ALIGNMENT);
+    if (input_count != info.input_count || output_count != info.output_count)
+        return fail(UQ_BAD_BUFFER, "%llu values in, %llu out: this layout takes %llu in, %llu out.",
+                    static_cast<unsigned long long>(input_count), static_cast<unsigned long long>(output_count),
+                    static_cast<unsigned long long>(info.input_count), static_cast<unsigned long long>(info.output_count));
+    if (reinterpret_cast<uintptr_t>(input) % sizeof(float) || reinterpret_cast<uintptr_t>(output) % sizeof(float))
+        return fail(UQ_BAD_BUFFER, "input or output is not aligned to 4 bytes. Pass arrays of float.");
+    if (options && options->struct_bytes < sizeof *options)
+        return fail(UQ_BAD_ARGUMENT, "options: struct_bytes %zu; set it to sizeof(uq_run_options), %zu.", options->struct_bytes,
+                    sizeof *options);
+    if (options && options->on_tensor &&
+        (!options->trace_buffer || options->trace_buffer_bytes < info.trace_bytes ||
+         reinterpret_cast<uintptr_t>(options->trace_buffer) % sizeof(float)))
+        return fail(UQ_BAD_ARGUMENT, "trace buffer: %llu bytes aligned to 4 are needed for on_tensor.",
+                    static_cast<unsigned long long>(info.trace_bytes));
+    for (uint64_t i = 0; i < input_count; ++i)
+        if (!isfinite(input[i]))
+            return fail(UQ_NOT_FINITE, "input value %llu is NaN or infinite; a model takes finite numbers only. Clean the image first.",
+                        static_cast<unsigned long long>(i));
+    return UQ_OK;
+}
+
+}  // namespace
+
+uint64_t work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]) {
+    switch (op.kind) {
+        case kQuantize:
+            return quantize_work_bytes(op, output);
+        case kConv:
+            return conv_work_bytes(model, op, input, output);
+        case kMaxPool:
+            return max_pool_work_bytes(model, op, input, output);
+        case kUpsample:
+            return op.mode == 1 ? rowwise_work_bytes(model, op, input, output) : copy_work_bytes(model, op, output);
+        case kAdd:
+        case kPointwise:
+            return rowwise_work_bytes(model, op, input, output);
+        case kConcat:
+        case kPad:
+            return copy_work_bytes(model, op, output);
+        case kOpKindEnd:
+            break;
+    }
+    return 0;
+}
+
+}  // namespace uq
+
+extern "C" uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena_bytes, const float* input, uint64_t input_count,
+                            float* output, uint64_t output_count, const uq_run_options* options) {
+    uq_status status = uq::check_call(layout, arena, arena_bytes, input, input_count, output, output_count, options);
+    if (status != UQ_OK) return status;
+    uq::Run run = {layout, layout->model, static_cast<uint8_t*>(arena), input, output, options, 0};
+    uq::copy_input(run);
+    for (uint32_t i = 0; i < layout->model->ops.size(); ++i) {
+        if (!uq::execute(&run, layout->model->ops[i], run.arena + layout->work_offset[i]))
+            return uq::fail(UQ_CANCELLED, "cancelled by on_progress in operation %u (%.80s); the output is unspecified.", i,
+                            layout->model->ops[i].name);
+        if (options && options->on_tensor) uq::trace(run, i);
+    }
+    uq::copy_output(run);
+    return UQ_OK;
+}

@@ -1,0 +1,195 @@
+"""The command line: the names others rely on, exit codes, one line an error."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from small_runs import SMALL, assert_same_tensors, small, tensors
+
+from unetq import cli
+from unetq.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def unetq(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, stdout, stderr."""
+    argv = sys.argv
+    sys.argv = ["unetq", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    finally:
+        sys.argv = argv
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return int(left.value.code or 0), out, err
+
+
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "datasets")])}
+    command = [sys.executable, "-m", "unetq.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    from unetq import __version__
+
+    assert unetq(capsys, "--version") == (0, f"unetq {__version__}\n", "")
+    code, out, _ = unetq(capsys, "--help")
+    assert code == 0
+    for command in ("train", "evaluate", "export", "predict", "report", "inspect", "download"):
+        assert command in out
+
+
+def test_the_whole_way(capsys: pytest.CaptureFixture[str], config_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "w2a3"
+    code, out, err = unetq(
+        capsys, "train", config_file, "--weight-bits", 2, "--act-bits", 3, "--out", run, "--set", "seed=5"
+    )
+    assert code == 0 and "unetq evaluate" in out and "validation Dice" in err
+    assert json.loads((run / "run.json").read_text())["command"].startswith("unetq train")
+    code, out, _ = unetq(capsys, "evaluate", run, "--json")
+    metrics = json.loads(out)
+    assert code == 0 and metrics["bits"]["weight"] == 2 and metrics["bits"]["act"] == 3 and metrics["seed"] == 5
+    assert set(metrics["splits"]["validation"]) == {"integer", "float_reference"}
+    code, out, _ = unetq(capsys, "evaluate", run, "--split", "test")
+    assert code == 0 and "integer (as shipped): Dice membrane" in out and "float32 reference" in out
+    code, out, _ = unetq(capsys, "evaluate", run, "--float")
+    assert code == 0 and "float32, quantisers off" in out
+    model = tmp_path / "m.uqm"
+    code, out, _ = unetq(capsys, "export", run, "-o", model)
+    assert code == 0 and f"{model.stat().st_size} bytes" in out
+    code, out, _ = unetq(capsys, "report", run, "-o", tmp_path / "report")
+    assert code == 0 and (tmp_path / "report" / "report.html").is_file()
+
+
+def test_inspect_and_predict(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import numpy as np
+    import tifffile
+    from unetq.runtime import Runtime
+
+    from unetq.errors import DeviceError
+    from unetq.export.run import export
+
+    run = train(small(), tmp_path / "run")
+    model = tmp_path / "m.uqm"
+    export(run, model)
+    try:
+        Runtime(model)
+    except DeviceError as error:
+        pytest.skip(f"the runtime library is not built: {error}")
+    code, out, _ = unetq(capsys, "inspect", model, "--json")
+    assert code == 0 and "layers" in json.loads(out)
+    code, out, _ = unetq(capsys, "inspect", model)
+    assert code == 0 and "head" in out
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, np.random.default_rng(0).integers(0, 255, (40, 56), dtype=np.uint8))
+    code, out, _ = unetq(capsys, "predict", model, image, "-o", tmp_path / "mask.tif")
+    assert code == 0 and set(np.unique(tifffile.imread(tmp_path / "mask.tif"))) <= {0, 255}
+    assert tifffile.imread(tmp_path / "mask.tif").shape == (40, 56)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "emm"], 2, "did you mean 'em'"),
+        (["train"], 2, "no config was given"),
+        (["train", "em", "--weight-bits", "9"], 2, "1 to 8, or 32"),
+        (["train", "em", "--act-bits", "0"], 2, "1 to 8, or 32"),
+        (["train", "em", "--set", "train.lrr=1"], 2, "did you mean 'train.lr'"),
+        (["train", "em", "--data", "no/such/folder"], 3, "does not exist"),
+        (["train", "em", "--out", "none", "--resume"], 4, "no run to resume"),
+        (["train", "--out", "none", "--resume"], 4, "not a run folder"),
+        (["evaluate", "none"], 4, "not a run folder"),
+        (["export", "none", "-o", "m.uqm"], 4, "not a run folder"),
+        (["report", "none", "-o", "report"], 4, "none"),
+        (["inspect", "none.uqm"], 4, "none.uqm"),
+        (["predict", "none.uqm", "none.tif", "-o", "mask.tif"], 3, "none.tif"),
+        (["download", "emm"], 2, "em"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, out, err = unetq(capsys, *arguments)
+    assert found == code, err
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err
+    assert not list(tmp_path.iterdir()), "an error must leave nothing behind"
+
+
+def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["trian"], ["train", "em", "--weight-bits", "four"], ["export", "run"]):
+        code, _, err = unetq(capsys, *arguments)
+        assert code == 2 and "Usage" in err
+
+
+def test_control_c_saves_and_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], config_file: Path, tmp_path: Path
+) -> None:
+    settings = [
+        "--set",
+        "train.float_steps=400",
+        "--set",
+        "train.checkpoint_every=1000",
+        "--set",
+        "train.validate_every=200",
+    ]
+    settings += ["--set", "train.threads=1"]
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    process = start("train", config_file, "--out", broken, *settings, cwd=tmp_path)
+    history = broken / "history.jsonl"
+    deadline = time.monotonic() + 120
+    while not (history.is_file() and history.read_text().count("\n") >= 2):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"unetq train --resume --out {broken}" in err and "Traceback" not in err
+    last = json.loads((broken / "float" / "last.json").read_text())
+    assert 20 <= last["state"]["step"] < 400
+
+    again = start("train", "--resume", "--out", broken, cwd=tmp_path)
+    reference = start("train", config_file, "--out", whole, *settings, cwd=tmp_path)
+    for run in (again, reference):
+        _, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err
+    for stage in ("float", "quant"):
+        for which in ("best", "last"):
+            assert_same_tensors(tensors(broken, stage, which), tensors(whole, stage, which))
+
+
+def test_two_processes(config_file: Path, tmp_path: Path) -> None:
+    """Data-parallel training on the CPU: one run folder, one voice, low bits frozen without complaint."""
+    settings = ["--set", "train.devices=2", "--set", "train.threads=1"]
+    process = start("train", config_file, "--out", tmp_path / "run", *settings, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("trained") == 1 and err.count("calibrating") == 1
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["processes"] == 2
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [4, 8, 4, 8]

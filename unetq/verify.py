@@ -1,0 +1,105 @@
+"""Proof on real images: every executor computes the same codes, tensor by tensor, and the same logits."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .batches import full_slices
+from .export.lower import lower
+from .runs import dataset_of, load_split, open_run
+from .runtime import Runtime, available_isas
+from .scoring import input_multiple
+
+Array = NDArray[Any]
+LOGITS = "logits"
+
+
+@dataclass
+class Comparison:
+    """What one executor was compared on, against torch's evaluation: counts of values, first mismatches by name."""
+
+    executor: str
+    slices: int = 0
+    tensors: int = 0
+    values: int = 0
+    mismatches: int = 0
+    first: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, name: str, expected: Array, found: Array) -> None:
+        """Count one tensor; arrays of different shape differ in every value."""
+        self.tensors += 1
+        self.values += expected.size
+        wrong = expected.size if expected.shape != found.shape else int(np.count_nonzero(~(expected == found)))
+        self.mismatches += wrong
+        if wrong and len(self.first) < 5:
+            self.first.append(f"{name}: {wrong} of {expected.size}")
+
+
+def _with_depth(array: Array) -> Array:
+    return array[:, :, None] if array.ndim == 4 else array
+
+
+def verify(
+    run_folder: Path,
+    split: str = "validation",
+    data: Path | None = None,
+    limit: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Compare all executors on the whole slices of a split of a run's data.
+
+    Torch evaluation is the reference; the NumPy executor and the C++ runtime on every instruction set of
+    this machine must give equal codes for every tensor and equal logits. Layers kept in float32 are outside
+    the contract and will show as mismatches.
+
+    Args:
+        run_folder: a trained run. split, data: as for ``unetq evaluate``. limit: only the first slices.
+        tell: called with a line of progress now and then.
+
+    Returns:
+        {"run", "split", "executors": [Comparison as a dict, …], "mismatches": total}.
+    """
+    run = open_run(run_folder)
+    _, preprocessing = dataset_of(run.experiment)
+    quantized, checkpoint = run.quantized()
+    samples = load_split(run.experiment, split, data)[:limit]
+    multiple = input_multiple(quantized.net, int(checkpoint.info["input"][0]))
+    comparisons = {name: Comparison(name) for name in ("numpy", *available_isas())}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.uqm"
+        saved = False
+        for sample, image in full_slices(samples, preprocessing, multiple):
+            program = lower(quantized, image)
+            if not saved:
+                program.save(path)
+                saved = True
+            expected: dict[str, torch.Tensor] = {}
+            logits = quantized.integer_forward(image, expected).numpy()
+            for name, comparison in comparisons.items():
+                began = time.monotonic()
+                traced: dict[str, Array] = {}
+                if name == "numpy":
+                    found = program.run(image.numpy(), traced)
+                else:
+                    found = Runtime(path, isa=name).run(image.numpy(), traced)
+                comparison.seconds = round(comparison.seconds + time.monotonic() - began, 3)
+                comparison.slices += 1
+                comparison.add(LOGITS, logits, found)
+                for tensor, codes in traced.items():
+                    comparison.add(tensor, _with_depth(expected[tensor].numpy()), codes.astype(np.float32))
+                tell(f"{sample.id}: {name}, {comparison.mismatches} mismatches in {comparison.values:,} values so far")
+    executors = [asdict(c) for c in comparisons.values()]
+    return {
+        "run": run.name,
+        "split": split,
+        "executors": executors,
+        "mismatches": sum(c.mismatches for c in comparisons.values()),
+    }
