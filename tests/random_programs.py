@@ -53,7 +53,11 @@ class Builder:
 
     def grid(self, bits: int | None = None) -> Grid:
         bits = bits or int(self.random.integers(1, 9))
-        scale = 2.0 ** int(self.random.integers(-6, 3)) if self.random.random() < 0.7 else float(np.float32(self.random.uniform(0.01, 3)))
+        scale = (
+            2.0 ** int(self.random.integers(-6, 3))
+            if self.random.random() < 0.7
+            else float(np.float32(self.random.uniform(0.01, 3)))
+        )
         rounding: Any = "toward_zero" if self.random.random() < 0.15 else "half_even"
         return Grid(bits, bool(self.random.integers(2)), scale, 0, rounding)
 
@@ -75,7 +79,9 @@ class Builder:
         """Arrays that bring sums of about ``spread`` onto the grid, now and then far beyond it."""
         reach = (grid.high - grid.low + 1) * grid.scale if grid else 4.0
         gain = reach / max(spread, 1e-3) * self.pick(0.3, 1.0, 5.0)
-        slope = self.pick(None, np.zeros(channels, np.float32), np.full(channels, 0.01, np.float32), self.floats(channels, 0.3))
+        slope = self.pick(
+            None, np.zeros(channels, np.float32), np.full(channels, 0.01, np.float32), self.floats(channels, 0.3)
+        )
         second = self.random.random() < 0.3
         norm = None
         if self.random.random() < 0.2:
@@ -104,7 +110,9 @@ class Builder:
             return self.random.choice([low, high], shape).astype(np.int8)
         return self.random.integers(low, high + 1, shape).astype(np.int8)
 
-    def conv(self, inputs: list[int], size: Triple, out: Grid | None, kind: str | None = None, bits: int | None = None) -> None:
+    def conv(
+        self, inputs: list[int], size: Triple, out: Grid | None, kind: str | None = None, bits: int | None = None
+    ) -> None:
         channels_in = sum(self.channels_of(t) for t in inputs)
         transposed = bool(self.random.random() < 0.3)
         groups = self.pick(*[g for g in (1, 1, 1, 2, 3, channels_in) if channels_in % g == 0])
@@ -154,7 +162,9 @@ class Builder:
             op, out = Upsample(**base, mode="nearest", factor=self.triple(1, 3, 1)), grid
         elif what == "linear":
             factor = self.triple(1, 2, 1)
-            op = Upsample(**base, mode="linear", factor=factor, epilogue=self.epilogue(channels, level * np.prod(factor) * 2, out))
+            op = Upsample(
+                **base, mode="linear", factor=factor, epilogue=self.epilogue(channels, level * np.prod(factor) * 2, out)
+            )
         elif what == "pool":
             kernel = self.triple(1, 3, 1)
             padding = tuple(k // 2 if self.random.random() < 0.5 else 0 for k in kernel)
@@ -165,7 +175,9 @@ class Builder:
             mode = self.pick("replicate", "zero")
             op, out = Pad(**base, mode=mode, before=self.triple(0, 3, 0), after=self.triple(0, 3, 0)), grid
         else:
-            others = [m for m in self.pool if m.size == size and (self.channels_of(m.index) == channels or what == "concat")]
+            others = [
+                m for m in self.pool if m.size == size and (self.channels_of(m.index) == channels or what == "concat")
+            ]
             if what == "concat":
                 chosen = [m.index for m in others if self.grid_of(m.index) == grid][: int(self.random.integers(1, 4))]
                 op = Concat(name, tuple(chosen), len(self.tensors))
@@ -233,7 +245,12 @@ def random_float_program(seed: int) -> Program:
         if builder.grid_of(source.index) is not None:
             source = builder.pool[0]
         if builder.random.random() < 0.6:
-            builder.conv([source.index] * builder.pick(1, 1, 2), source.size, None, kind=builder.pick("float32", "twos_complement"))
+            builder.conv(
+                [source.index] * builder.pick(1, 1, 2),
+                source.size,
+                None,
+                kind=builder.pick("float32", "twos_complement"),
+            )
         else:
             builder.simple(source, None)
     return builder.finish(size)

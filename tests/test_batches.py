@@ -140,6 +140,14 @@ def test_augmentation_moves_image_and_label_together() -> None:
     assert changed > 50
 
 
+def test_augmented_labels_are_never_mixed() -> None:
+    label = (np.indices((96, 96)).sum(0) // 5 % 2 * 2).astype(np.uint8)  # classes 0 and 2: a mixture would be 1
+    view = Augmentation((64, 64))
+    for seed in range(40):
+        _, truth = view(np.zeros((1, 96, 96), np.float32), label, seed)
+        assert set(truth.unique().tolist()) <= {0, 2}, f"seed {seed}"
+
+
 def test_augmentation_leaves_its_input_alone() -> None:
     picture, label = np.random.default_rng(0).random((1, 96, 96), np.float32), np.zeros((96, 96), np.uint8)
     copy = picture.copy()

@@ -83,10 +83,10 @@ def test_the_whole_way(capsys: pytest.CaptureFixture[str], config_file: Path, tm
 def test_inspect_and_predict(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     import numpy as np
     import tifffile
-    from unetq.runtime import Runtime
 
     from unetq.errors import DeviceError
     from unetq.export.run import export
+    from unetq.runtime import Runtime
 
     run = train(small(), tmp_path / "run")
     model = tmp_path / "m.uqm"
@@ -149,34 +149,24 @@ def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
 def test_control_c_saves_and_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], config_file: Path, tmp_path: Path
 ) -> None:
-    settings = [
-        "--set",
-        "train.float_steps=400",
-        "--set",
-        "train.checkpoint_every=1000",
-        "--set",
-        "train.validate_every=200",
-    ]
-    settings += ["--set", "train.threads=1"]
+    settings = ["--set", "train.float_steps=150", "--set", "train.checkpoint_every=1000"]
+    settings += ["--set", "train.validate_every=100"]
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     process = start("train", config_file, "--out", broken, *settings, cwd=tmp_path)
     history = broken / "history.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (history.is_file() and history.read_text().count("\n") >= 2):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.02)
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert f"unetq train --resume --out {broken}" in err and "Traceback" not in err
     last = json.loads((broken / "float" / "last.json").read_text())
-    assert 20 <= last["state"]["step"] < 400
+    assert 20 <= last["state"]["step"] < 150
 
-    again = start("train", "--resume", "--out", broken, cwd=tmp_path)
-    reference = start("train", config_file, "--out", whole, *settings, cwd=tmp_path)
-    for run in (again, reference):
-        _, err = run.communicate(timeout=120)
-        assert run.returncode == 0, err
+    assert unetq(capsys, "train", "--resume", "--out", broken)[0] == 0
+    assert unetq(capsys, "train", config_file, "--out", whole, *settings)[0] == 0
     for stage in ("float", "quant"):
         for which in ("best", "last"):
             assert_same_tensors(tensors(broken, stage, which), tensors(whole, stage, which))
@@ -186,7 +176,7 @@ def test_two_processes(config_file: Path, tmp_path: Path) -> None:
     """Data-parallel training on the CPU: one run folder, one voice, low bits frozen without complaint."""
     settings = ["--set", "train.devices=2", "--set", "train.threads=1"]
     process = start("train", config_file, "--out", tmp_path / "run", *settings, cwd=tmp_path)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("trained") == 1 and err.count("calibrating") == 1
     facts = json.loads((tmp_path / "run" / "run.json").read_text())

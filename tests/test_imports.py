@@ -20,7 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("files", "fixedpoint"),
     ("config", "export", "preprocess", "imageio", "nifti", "tiff", "cost", "metrics", "history", "progress", "summary"),
     ("data", "augment", "batches", "nets", "quant", "export.lower", "losses", "checkpoint", "scoring"),
-    ("train", "loop", "prepare", "facts", "runs", "evaluate", "verify", "export.run", "native", "runtime", "predict", "inspect", "report"),
+    ("native", "runtime", "predict", "inspect", "report"),
+    ("train", "loop", "prepare", "facts", "runs", "evaluate", "verify", "export.run"),
     ("cli",),
 )
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.

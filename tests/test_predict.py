@@ -7,6 +7,7 @@ can read the expected mask off the program; the last ones use the C++ runtime it
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -58,8 +59,13 @@ class NumpyRuntime:
     def run(self, x: np.ndarray) -> np.ndarray:
         return self.program.run(x)
 
-    def plan(self, spatial: tuple[int, ...]) -> dict[str, int]:
-        return {"arena_bytes": 4 * int(np.prod(spatial))}
+    def plan(self, spatial: tuple[int, ...]) -> SimpleNamespace:
+        return SimpleNamespace(arena_bytes=4 * int(np.prod(spatial)))
+
+    def __enter__(self) -> "NumpyRuntime":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.fixture
@@ -289,3 +295,40 @@ def test_a_full_disk(toy: Callable[..., Path], tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("os.fsync", full)
     refused(OutputError, "No space left", model, tmp_path / "a.tif", output)
+
+
+# ------------------------------------------------------------------------------- the C++ runtime itself
+
+
+@pytest.mark.parametrize("isa", ["scalar", None])
+def test_the_compiled_runtime_gives_the_same_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isa: str | None
+) -> None:
+    if isa is not None:
+        monkeypatch.setenv("UNETQ_ISA", isa)
+    save(network(), tmp_path / "model.uqm", META)
+    stack = picture(2)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    nibabel.save(nibabel.Nifti1Image(np.moveaxis(stack, 0, 2), np.eye(4)), tmp_path / "a.nii.gz")
+    summary = predict(tmp_path / "model.uqm", tmp_path / "a.tif", tmp_path / "m.tif")
+    predict(tmp_path / "model.uqm", tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
+    assert (tifffile.imread(tmp_path / "m.tif") == expected(stack)).all()
+    assert (np.moveaxis(np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj), 2, 0) == expected(stack)).all()
+    assert summary["arena_bytes"] > 0 and summary["isa"] == (isa or summary["isa"])
+
+
+def test_the_compiled_runtime_takes_volumes(tmp_path: Path) -> None:
+    save(network(rank=3, multiple=4), tmp_path / "model.uqm", META)
+    np.save(tmp_path / "a.npy", picture(5, 9, 12))
+    predict(tmp_path / "model.uqm", tmp_path / "a.npy", tmp_path / "m.npy")
+    assert set(np.unique(np.load(tmp_path / "m.npy"))) == {10, 200}
+
+
+def test_the_compiled_runtime_refuses_a_damaged_model(tmp_path: Path) -> None:
+    save(network(), tmp_path / "model.uqm", META)
+    whole = (tmp_path / "model.uqm").read_bytes()
+    np.save(tmp_path / "a.npy", picture())
+    for content in (whole[:-9], whole[:40], b"", bytes([*whole[:200], whole[200] ^ 1, *whole[201:]])):
+        (tmp_path / "model.uqm").write_bytes(content)
+        refused(ModelFileError, "model.uqm", tmp_path / "model.uqm", tmp_path / "a.npy", tmp_path / "m.npy")
+    refused(ModelFileError, "none.uqm", tmp_path / "none.uqm", tmp_path / "a.npy", tmp_path / "m.npy")

@@ -130,7 +130,9 @@ def _load(path: Path) -> ctypes.CDLL:
             f"source tree, or `make -C deploy/runtime OUT={path}`, or name another one in UNETQ_LIBRARY."
         ) from error
     if version != API_VERSION:
-        raise DeviceError(f"{path}: API version {version}, this unetq needs {API_VERSION}; build it again with `make native`.")
+        raise DeviceError(
+            f"{path}: API version {version}, this unetq needs {API_VERSION}; build it again with `make native`."
+        )
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, c_int

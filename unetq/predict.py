@@ -63,18 +63,20 @@ def predict(
     if out_path.exists() and model_path.exists() and out_path.samefile(model_path):
         raise ConfigError(f"output {out_path} is the model file; models are never overwritten; choose another name.")
     _refuse_constant(image)
-    runtime = Runtime(model_path)
-    values = _label_values(runtime.meta)
-    size = _accepted_size(runtime, image.data.shape)
-    warnings = _warnings(runtime, image)
-    if refuse_small and warnings:
-        raise DataError(f"{image_path}: {warnings[0]} Use a larger image, or a model with fewer levels.")
-    masks = np.empty(image.data.shape, dtype=np.uint8)
-    for done, (where, classes) in enumerate(_segment(runtime, image, size, progress), start=1):
-        masks[where] = values[classes]
-        if progress is not None:
-            progress(done, _parts(runtime, image))
+    with Runtime(model_path) as runtime:
+        values = _label_values(runtime.meta)
+        size = _accepted_size(runtime, image.data.shape)
+        warnings = _warnings(runtime, image)
+        if refuse_small and warnings:
+            raise DataError(f"{image_path}: {warnings[0]} Use a larger image, or a model with fewer levels.")
+        masks = np.empty(image.data.shape, dtype=np.uint8)
+        for done, (where, classes) in enumerate(_segment(runtime, image, size, progress), start=1):
+            masks[where] = values[classes]
+            if progress is not None:
+                progress(done, _parts(runtime, image))
+        labels, isa, arena = runtime.meta.labels, runtime.isa, runtime.plan(size).arena_bytes
     write_mask(out_path, masks, image)
+    counts = np.bincount(masks.reshape(-1), minlength=256)
     return {
         "model": str(model_path),
         "image": str(image_path),
@@ -82,13 +84,10 @@ def predict(
         "format": image.kind,
         "slices": len(image.data),
         "size": list(image.data.shape[1:]),
-        "isa": runtime.isa,
-        "arena_bytes": int(runtime.plan(size)["arena_bytes"]),
+        "isa": isa,
+        "arena_bytes": int(arena),
         "seconds": round(time.perf_counter() - started, 3),
-        "pixels": {
-            label: int(np.count_nonzero(masks == value))
-            for label, value in zip(runtime.meta.labels, runtime.meta.label_values, strict=True)
-        },
+        "pixels": {label: int(counts[value]) for label, value in zip(labels, values, strict=True)},
         "warnings": warnings,
     }
 
@@ -128,15 +127,15 @@ def _accepted_size(runtime: Runtime, shape: tuple[int, ...]) -> tuple[int, ...]:
         )
     rank = runtime.spatial_rank
     spatial = shape[-rank:]
-    if runtime.fixed_size is None:
+    fixed = tuple(getattr(runtime, "fixed_size", None) or ())[-rank:]
+    if not fixed:
         return padded_size(spatial, runtime.input_multiple[-rank:])
-    fixed = runtime.fixed_size[-rank:]
     if any(have > want for have, want in zip(spatial, fixed, strict=True)):
         raise DataError(
             f"the image has {' x '.join(map(str, spatial))} pixels and the model was made for exactly "
             f"{' x '.join(map(str, fixed))}: larger ones do not fit; cut the image into parts."
         )
-    return tuple(fixed)
+    return fixed
 
 
 def _label_values(meta: ModelMeta) -> NDArray[np.uint8]:

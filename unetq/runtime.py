@@ -40,6 +40,8 @@ class Plan:
 class Runtime:
     """An opened model file, ready to run.
 
+    One instance serves one thread at a time: it keeps its arena between runs. Free it with ``close`` or ``with``.
+
     Args:
         path: a ``.uqm`` file; it is mapped and checked whole.
         isa: "scalar" or "avx2"; by default $UNETQ_ISA, or else the best this processor has.
@@ -115,6 +117,12 @@ class Runtime:
         return tuple(self._info.input_multiple)[3 - self.spatial_rank :]
 
     @property
+    def fixed_size(self) -> tuple[int, ...] | None:
+        """The one spatial size the model accepts (``spatial_rank`` entries), or None."""
+        size = tuple(self._info.fixed_size)[3 - self.spatial_rank :]
+        return size if all(size) else None
+
+    @property
     def meta(self) -> ModelMeta:
         """Labels, preprocessing and provenance from the file."""
         self._require_open()
@@ -137,7 +145,9 @@ class Runtime:
     def _layout(self, spatial: Sequence[int]) -> tuple[ctypes.c_void_p, native.LayoutInfo]:
         self._require_open()
         if len(spatial) != self.spatial_rank:
-            raise DeviceError(f"image size {tuple(spatial)}: this model has {self.spatial_rank} axes; give one number each.")
+            raise DeviceError(
+                f"image size {tuple(spatial)}: this model has {self.spatial_rank} axes; give one number each."
+            )
         if any(not 0 < n < 1 << 32 for n in spatial):
             raise DeviceError(f"image size {tuple(spatial)}: each axis must be positive; use a real image.")
         depth, height, width = (1, *spatial) if self.spatial_rank == 2 else spatial
@@ -181,7 +191,9 @@ class Runtime:
         address = self._arena.ctypes.data
         return -(-address // native.ARENA_ALIGNMENT) * native.ARENA_ALIGNMENT
 
-    def run(self, x: NDArray[Any], trace: dict[str, NDArray[Any]] | None = None, progress: Progress | None = None) -> F32:
+    def run(
+        self, x: NDArray[Any], trace: dict[str, NDArray[Any]] | None = None, progress: Progress | None = None
+    ) -> F32:
         """Run a batch, image by image.
 
         Args:
@@ -202,23 +214,36 @@ class Runtime:
             raise DeviceError(f"input of shape {images.shape}: this model takes {axes}; add or move axes.")
         layout, info = self._layout(images.shape[2:])
         arena = self._aligned_arena(info.arena_bytes)
-        logits = np.empty((len(images), self.output_channels, *tuple(info.output_size)[3 - self.spatial_rank :]), np.float32)
+        logits = np.empty(
+            (len(images), self.output_channels, *tuple(info.output_size)[3 - self.spatial_rank :]), np.float32
+        )
         traces: dict[str, list[NDArray[Any]]] = {}
-        options, _keep = self._options(info, traces if trace is not None else None, progress, len(images))
+        options, _buffer, state = self._options(info, traces if trace is not None else None, progress, len(images))
         for image, out in zip(images, logits, strict=True):
             status = self._library.uq_run(
-                layout, arena, info.arena_bytes, image.ctypes.data, image.size, out.ctypes.data, out.size, ctypes.byref(options)
+                layout,
+                arena,
+                info.arena_bytes,
+                image.ctypes.data,
+                image.size,
+                out.ctypes.data,
+                out.size,
+                ctypes.byref(options),
             )
             native.check(status)
-            _keep[1]["image"] += 1
+            state["image"] += 1
         if trace is not None:
             trace.update({name: np.stack(parts) for name, parts in traces.items()})
         return logits
 
     def _options(
-        self, info: native.LayoutInfo, traces: dict[str, list[NDArray[Any]]] | None, progress: Progress | None, images: int
-    ) -> tuple[native.RunOptions, tuple[Any, dict[str, int]]]:
-        """Options with the call-backs asked for, and what must stay alive beside them."""
+        self,
+        info: native.LayoutInfo,
+        traces: dict[str, list[NDArray[Any]]] | None,
+        progress: Progress | None,
+        images: int,
+    ) -> tuple[native.RunOptions, NDArray[np.float32] | None, dict[str, int]]:
+        """Options with the call-backs asked for, the trace buffer (to be kept alive), the number of images done."""
         options = native.RunOptions(struct_bytes=ctypes.sizeof(native.RunOptions))
         state = {"image": 0}
         buffer = None
@@ -239,4 +264,4 @@ class Runtime:
                 return 0 if progress(state["image"] * total + done, images * total) else 1
 
             options.on_progress = native.ON_PROGRESS(on_progress)
-        return options, (buffer, state)
+        return options, buffer, state

@@ -72,4 +72,4 @@ def test_bytes(value: int | None, expected: str) -> None:
 def test_signs_and_times() -> None:
     assert [units.points(v) for v in (-0.0221, 0.0005, 0.00001, None)] == ["−2.21", "+0.05", "±0.00", "–"]
     assert [units.seconds_text(v) for v in (1.25, 59.4, 185, 7800)] == ["1.2 s", "59 s", "3 min 05 s", "2 h 10 min"]
-    assert units.ratio(8, 1) == "8.0×" and units.ratio(None, 1) == units.ratio(4, 4) == ""
+    assert units.ratio(8, 1) == "8.0×" and units.ratio(None, 1) == units.ratio(100, 99) == units.ratio(4, 4) == ""

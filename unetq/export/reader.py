@@ -2,15 +2,15 @@
 
 import json
 import struct
-import zlib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigError, ModelFileError, UnsupportedError
 from ..fixedpoint import F32, Grid
 from . import records
+from .container import check_whole, fail, find_sections, require
 from .packing import FLOAT_BITS, row_bytes, unpack_weights
 from .program import (
     Add,
@@ -32,62 +32,6 @@ from .program import (
 from .records import LABEL, MAX_CHANNELS, MAX_EXTENT, MAX_NAME, OP, PROGRAM, RECORD_BYTES, SECTIONS, TENSOR, padded
 from .validate import check_meta, check_program
 
-REMEDY = "copy the file again from its source or export the model again"
-
-
-def _fail(text: str) -> NoReturn:
-    raise ModelFileError(f"{text}; {REMEDY}.")
-
-
-def _require(condition: bool, text: str) -> None:
-    if not condition:
-        _fail(text)
-
-
-def _check_whole(data: memoryview) -> None:
-    """Magic, version, size and checksum, in the order that gives the most telling message."""
-    _require(len(data) >= records.HEADER.size, f"{len(data)} bytes: a model file has at least {records.HEADER.size}")
-    header = records.HEADER.unpack(data)
-    _require(
-        header["magic"] == records.MAGIC,
-        f"it starts with {bytes(data[:8])!r}: a model file starts with {records.MAGIC!r}",
-    )
-    version = header["version"]
-    _require(version == records.VERSION, f"version {version}: this unetq reads version {records.VERSION}")
-    size = header["file_bytes"]
-    _require(size == len(data), f"{len(data)} bytes: the file says it has {size}; it was cut or extended")
-    found = zlib.crc32(data[16:], zlib.crc32(bytes(data[:12]) + bytes(4)))
-    said = header["checksum"]
-    _require(found == said, f"checksum {found:#010x}: the file says {said:#010x}; at least one bit was changed")
-    plain = header["section_count"] == len(SECTIONS) and header["section_record_bytes"] == records.SECTION.size
-    _require(
-        plain and not any(bytes(data[32:64])), "the header's section count, record size or reserved bytes are wrong"
-    )
-
-
-def _sections(data: memoryview) -> dict[str, memoryview]:
-    """The sections by name; they must follow each other exactly as the writer lays them out."""
-    table_end = records.HEADER.size + len(SECTIONS) * records.SECTION.size
-    _require(len(data) >= padded(table_end), f"{len(data)} bytes: the table of sections ends at {table_end}")
-    found: dict[str, memoryview] = {}
-    expected = padded(table_end)
-    for i, name in enumerate(SECTIONS):
-        entry: dict[str, Any] = records.SECTION.unpack(data, records.HEADER.size + i * records.SECTION.size)
-        offset, size = entry["offset"], entry["bytes"]
-        shape = entry["kind"] == i + 1 and entry["record_bytes"] == RECORD_BYTES[name] and entry["reserved"] == 0
-        _require(
-            shape and size == entry["count"] * RECORD_BYTES[name], f"section {name}: its entry in the table is wrong"
-        )
-        _require(
-            offset == expected and offset + size <= len(data),
-            f"section {name} at {offset} with {size} bytes does not fit",
-        )
-        found[name] = data[offset : offset + size]
-        expected = padded(offset + size)
-    _require(expected == len(data), f"the sections end at {expected}: the file at {len(data)}")
-    return found
-
-
 class _Reader:
     """The sections with checked access to names, blobs and operands."""
 
@@ -99,22 +43,22 @@ class _Reader:
         values = [record.unpack(data, at) for at in range(0, len(data), record.size)]
         for i, row in enumerate(values):
             clean = not any(any(v) if isinstance(v, bytes) else v for k, v in row.items() if k.startswith("reserved"))
-            _require(clean, f"section {name}, record {i}: its reserved bytes are not zero")
+            require(clean, f"section {name}, record {i}: its reserved bytes are not zero")
         return values
 
     def name(self, row: dict[str, Any]) -> str:
         offset, size, strings = row["name_offset"], row["name_bytes"], self.sections["strings"]
         inside = size <= MAX_NAME and offset + size < len(strings) and strings[offset + size] == 0
-        _require(inside, f"a name at {offset} with {size} bytes does not fit into the names")
+        require(inside, f"a name at {offset} with {size} bytes does not fit into the names")
         try:
             return bytes(strings[offset : offset + size]).decode()
         except UnicodeDecodeError:
-            _fail(f"the name at {offset} is not UTF-8")
+            fail(f"the name at {offset} is not UTF-8")
 
     def blob(self, offset: int, size: int) -> memoryview:
         data = self.sections["data"]
         inside = offset % records.ALIGNMENT == 0 and offset + size <= len(data)
-        _require(
+        require(
             inside, f"data at {offset} with {size} bytes: it must start at a multiple of 64 and lie in the data section"
         )
         return data[offset : offset + size]
@@ -124,7 +68,7 @@ class _Reader:
 
     def inputs(self, row: dict[str, Any]) -> tuple[int, ...]:
         first, count, operands = row["first_operand"], row["operand_count"], self.sections["operands"]
-        _require(4 * (first + count) <= len(operands), f"operands {first} to {first + count} do not exist")
+        require(4 * (first + count) <= len(operands), f"operands {first} to {first + count} do not exist")
         return struct.unpack_from(f"<{count}I", operands, 4 * first)
 
     def epilogue(self, row: dict[str, Any], channels: int) -> Epilogue:
@@ -143,23 +87,23 @@ class _Reader:
 
     def conv(self, row: dict[str, Any], base: dict[str, Any], total: int, channels: int) -> Conv:
         groups, kind = row["groups"], row["weight_kind"]
-        _require(
+        require(
             1 <= groups <= MAX_CHANNELS and total % groups == 0, f"groups = {groups}: they must divide {total} channels"
         )
-        _require(1 <= kind <= len(records.WEIGHT_KINDS), f"weight kind {kind} is not known")
+        require(1 <= kind <= len(records.WEIGHT_KINDS), f"weight kind {kind} is not known")
         name = records.WEIGHT_KINDS[kind - 1]
         bits = row["weight_bits"]
         widths = {"twos_complement": (1, 8), "binary": (1, 1), "float32": (FLOAT_BITS, FLOAT_BITS)}[name]
-        _require(widths[0] <= bits <= widths[1], f"weight bits = {bits}: {name} has {widths[0]} to {widths[1]}")
+        require(widths[0] <= bits <= widths[1], f"weight bits = {bits}: {name} has {widths[0]} to {widths[1]}")
         kernel = row["kernel"]
-        _require(all(1 <= k <= MAX_EXTENT for k in kernel), f"kernel = {kernel}: allowed are 1 to {MAX_EXTENT}")
+        require(all(1 <= k <= MAX_EXTENT for k in kernel), f"kernel = {kernel}: allowed are 1 to {MAX_EXTENT}")
         count = total // groups * kernel[0] * kernel[1] * kernel[2]
-        _require(
+        require(
             row["row_bytes"] == row_bytes(count, bits),
             f"rows of {row['row_bytes']} bytes: {count} codes need another size",
         )
         scales = row["weight_scale_count"]
-        _require(scales in (1, channels), f"{scales} weight scales: 1 or {channels} are needed")
+        require(scales in (1, channels), f"{scales} weight scales: 1 or {channels} are needed")
         data = self.blob(row["weight"], channels * row["row_bytes"])
         return Conv(
             **base,
@@ -185,14 +129,14 @@ _HAS_EPILOGUE = (False, True, None, False, True, True, False, False)
 
 def _read_op(reader: _Reader, row: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> Op:
     kind, flags, mode = row["kind"], row["flags"], row["mode"]
-    _require(1 <= kind <= len(_MODES), f"operation kind {kind} is not known")
+    require(1 <= kind <= len(_MODES), f"operation kind {kind} is not known")
     name, inputs, output = reader.name(row), reader.inputs(row), row["output"]
-    _require(
+    require(
         all(t < len(tensors) for t in (*inputs, output)), f"operation {name} refers to a tensor beyond {len(tensors)}"
     )
-    _require(mode <= _MODES[kind - 1], f"operation {name}: mode {mode} is not known")
+    require(mode <= _MODES[kind - 1], f"operation {name}: mode {mode} is not known")
     wanted = _HAS_EPILOGUE[kind - 1] if _HAS_EPILOGUE[kind - 1] is not None else mode == 1
-    _require(
+    require(
         flags <= 15 and (bool(flags & records.EPILOGUE) if wanted else flags == 0),
         f"operation {name}: flags {flags} are wrong",
     )
@@ -218,35 +162,29 @@ def _read_op(reader: _Reader, row: dict[str, Any], tensors: tuple[TensorSpec, ..
 
 def _read_tensor(reader: _Reader, row: dict[str, Any]) -> TensorSpec:
     name = reader.name(row)
-    _require(
+    require(
         row["type"] <= 1 and row["signed"] <= 1 and row["rounding"] <= 1,
         f"tensor {name}: unknown type, sign or rounding",
     )
-    _require(1 <= row["channels"] <= MAX_CHANNELS, f"tensor {name}: {row['channels']} channels")
+    require(1 <= row["channels"] <= MAX_CHANNELS, f"tensor {name}: {row['channels']} channels")
     if row["type"] == 0:
-        _require(
+        require(
             not any(row[k] for k in ("bits", "signed", "rounding", "scale", "zero_point")),
             f"tensor {name}: float32 has no grid",
         )
         return TensorSpec(name, row["channels"], None)
     rounding = records.ROUNDINGS[row["rounding"]]
-    grid = Grid(
-        row["bits"],
-        bool(row["signed"]),
-        row["scale"],
-        row["zero_point"],
-        "toward_zero" if rounding == "toward_zero" else "half_even",
-    )
+    grid = Grid(row["bits"], bool(row["signed"]), row["scale"], row["zero_point"], rounding)
     return TensorSpec(name, row["channels"], grid)
 
 
 def _parse(data: memoryview) -> tuple[Program, ModelMeta]:
-    _check_whole(data)
-    reader = _Reader(_sections(data))
+    check_whole(data)
+    reader = _Reader(find_sections(data))
     programs = reader.rows("program", PROGRAM)
-    _require(len(programs) == 1, f"{len(programs)} program records: exactly one is needed")
+    require(len(programs) == 1, f"{len(programs)} program records: exactly one is needed")
     head = programs[0]
-    _require(
+    require(
         head["has_fixed_size"] <= 1 and head["normalize"] < len(records.NORMALIZE),
         "the program record has an unknown choice",
     )
@@ -266,10 +204,9 @@ def _parse(data: memoryview) -> tuple[Program, ModelMeta]:
     try:
         provenance = json.loads(bytes(reader.sections["provenance"]))
     except ValueError as error:
-        _fail(f"the provenance is not JSON ({error})")
-    _require(isinstance(provenance, dict), "the provenance is not a JSON object")
-    normalize = records.NORMALIZE[head["normalize"]]
-    rule = "zscore" if normalize == "zscore" else "window" if normalize == "window" else "none"
+        fail(f"the provenance is not JSON ({error})")
+    require(isinstance(provenance, dict), "the provenance is not a JSON object")
+    rule = records.NORMALIZE[head["normalize"]]
     meta = ModelMeta(
         name=reader.name(head),
         labels=tuple(reader.name(row) for row in labels),

@@ -5,6 +5,12 @@ Little-endian, no implicit padding: the C++ reader has the same structs and asse
 
 import struct
 from dataclasses import dataclass
+from typing import Literal
+
+from ..fixedpoint import Rounding
+from .program import WeightKind
+
+Normalize = Literal["none", "zscore", "window"]
 
 MAGIC = b"\x89UQM\r\n\x1a\n"
 VERSION = 1
@@ -13,6 +19,7 @@ MAX_CHANNELS = 1 << 16
 MAX_EXTENT = 1 << 16  # kernels, strides, paddings, factors, multiples
 MAX_COUNT = 1 << 12  # tensors, operations, operands of one operation, labels
 MAX_NAME = 1 << 12  # bytes of one name
+MAX_PHASES = 1 << 9  # product of a transposed convolution's strides
 
 SECTIONS = ("program", "tensors", "ops", "operands", "labels", "strings", "data", "provenance")
 
@@ -157,9 +164,9 @@ RECORD_BYTES = {
 }
 
 OP_KINDS = ("quantize", "conv", "upsample", "max_pool", "add", "pointwise", "concat", "pad")  # numbered from 1
-WEIGHT_KINDS = ("twos_complement", "binary", "float32")  # numbered from 1
-NORMALIZE = ("none", "zscore", "window")  # numbered from 0
-ROUNDINGS = ("half_even", "toward_zero")  # numbered from 0
+WEIGHT_KINDS: tuple[WeightKind, ...] = ("twos_complement", "binary", "float32")  # numbered from 1
+NORMALIZE: tuple[Normalize, ...] = ("none", "zscore", "window")  # numbered from 0
+ROUNDINGS: tuple[Rounding, ...] = ("half_even", "toward_zero")  # numbered from 0
 EPILOGUE, SLOPE, SECOND, INSTANCE_NORM = 1, 2, 4, 8  # flags
 
 

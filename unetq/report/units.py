@@ -44,9 +44,8 @@ def points(value: float | None) -> str:
 
 def ratio(reference: int | None, value: int | None) -> str:
     """How many times smaller ``value`` is than ``reference``: ``8.0×``; empty where that says nothing."""
-    if not reference or not value or reference == value:
-        return ""
-    return f"{reference / value:.1f}×"
+    text = f"{reference / value:.1f}×" if reference and value else ""
+    return "" if text == "1.0×" else text
 
 
 def seconds_text(value: float | None) -> str:

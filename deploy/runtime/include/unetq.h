@@ -1,6 +1,7 @@
 /* unetq runtime: runs a packed low-bit segmentation network (.uqm). C99.
  *
- *   uq_model_open -> uq_model_get_info -> uq_plan -> uq_layout_get_info -> uq_run ... -> uq_layout_free -> uq_model_close
+ *   uq_model_open -> uq_model_get_info -> uq_plan -> uq_layout_get_info -> uq_run ... -> uq_layout_free ->
+ * uq_model_close
  *
  * Every function that can fail returns a uq_status; uq_last_detail() then gives a sentence with the value, the rule
  * and the remedy. A model and a layout are constant after they are made: several threads may run one model at once,
@@ -30,17 +31,17 @@ extern "C" {
 
 typedef enum uq_status {
     UQ_OK = 0,
-    UQ_BAD_ARGUMENT = 1,   /* a null pointer, a wrong struct_bytes, an index out of range */
-    UQ_CANNOT_READ = 2,    /* the file is missing, unreadable, or cannot be mapped */
-    UQ_DAMAGED = 3,        /* not a model, cut, a flipped bit, or a rule of the format broken */
-    UQ_VERSION = 4,        /* a model file of another version */
-    UQ_NO_MEMORY = 5,      /* the small tables of a model or a layout could not be allocated */
-    UQ_BAD_SIZE = 6,       /* an image size the model does not accept, or too large for this machine */
-    UQ_BAD_ARENA = 7,      /* the arena is too small or not aligned to UQ_ARENA_ALIGNMENT */
-    UQ_BAD_BUFFER = 8,     /* the input or output buffer has another number of values than the layout */
-    UQ_NOT_FINITE = 9,     /* NaN or infinity in the input */
-    UQ_CANCELLED = 10,     /* the progress call-back asked to stop; the output is unspecified */
-    UQ_UNKNOWN_ISA = 11,   /* UNETQ_ISA (or the isa argument) names no instruction set of this library */
+    UQ_BAD_ARGUMENT = 1,    /* a null pointer, a wrong struct_bytes, an index out of range */
+    UQ_CANNOT_READ = 2,     /* the file is missing, unreadable, or cannot be mapped */
+    UQ_DAMAGED = 3,         /* not a model, cut, a flipped bit, or a rule of the format broken */
+    UQ_VERSION = 4,         /* a model file of another version */
+    UQ_NO_MEMORY = 5,       /* the small tables of a model or a layout could not be allocated */
+    UQ_BAD_SIZE = 6,        /* an image size the model does not accept, or too large for this machine */
+    UQ_BAD_ARENA = 7,       /* the arena is too small or not aligned to UQ_ARENA_ALIGNMENT */
+    UQ_BAD_BUFFER = 8,      /* the input or output buffer has another number of values than the layout */
+    UQ_NOT_FINITE = 9,      /* NaN or infinity in the input */
+    UQ_CANCELLED = 10,      /* the progress call-back asked to stop; the output is unspecified */
+    UQ_UNKNOWN_ISA = 11,    /* UNETQ_ISA (or the isa argument) names no instruction set of this library */
     UQ_ISA_UNAVAILABLE = 12 /* the instruction set is known but this processor does not have it */
 } uq_status;
 
@@ -89,7 +90,7 @@ typedef struct uq_model_info {
     uint32_t normalize; /* uq_normalize: how raw intensities become the input, a channel of one image at a time */
     double window_low;  /* UQ_NORMALIZE_WINDOW: (clip(x, low, high) - low) / (high - low) in double */
     double window_high;
-    const char* provenance;    /* JSON, not terminated */
+    const char* provenance; /* JSON, not terminated */
     uint64_t provenance_bytes;
 } uq_model_info;
 
@@ -121,12 +122,12 @@ UQ_API void uq_layout_free(uq_layout* layout);
 
 typedef struct uq_layout_info {
     size_t struct_bytes;
-    uint64_t arena_bytes;   /* exactly what uq_run needs */
+    uint64_t arena_bytes;       /* exactly what uq_run needs */
     uint64_t peak_tensor_bytes; /* the largest sum of tensors alive at one operation, without working memory */
     uint64_t peak_work_bytes;   /* the largest working memory of one operation */
-    uint64_t trace_bytes;   /* buffer needed where on_tensor is used */
-    uint64_t work_units;    /* what on_progress counts up to */
-    uint64_t input_count;   /* float32 values: channels * depth * height * width */
+    uint64_t trace_bytes;       /* buffer needed where on_tensor is used */
+    uint64_t work_units;        /* what on_progress counts up to */
+    uint64_t input_count;       /* float32 values: channels * depth * height * width */
     uint64_t output_count;
     uint32_t input_size[3]; /* depth, height, width */
     uint32_t output_size[3];
@@ -139,7 +140,8 @@ UQ_API uq_status uq_layout_get_info(const uq_layout* layout, uq_layout_info* inf
  * Either pointer may be NULL. */
 UQ_API uq_status uq_layout_get_tensor(const uq_layout* layout, uint32_t index, uint32_t size[3], uint64_t* bytes);
 
-/* One finished tensor: exactly one of codes and values is not NULL, (channels, depth, height, width), width innermost. */
+/* One finished tensor: exactly one of codes and values is not NULL, (channels, depth, height, width), width innermost.
+ */
 typedef struct uq_tensor_view {
     uint32_t op;
     uint32_t tensor;
@@ -162,11 +164,11 @@ typedef struct uq_run_options {
 
 /* Runs one image.
  * arena: at least arena_bytes, aligned to UQ_ARENA_ALIGNMENT; its content before and after does not matter.
- * input: (channels, depth, height, width) float32, preprocessed. output: logits in the same order. They may not overlap.
- * options: NULL for none.
- * Returns UQ_OK, UQ_BAD_ARGUMENT, UQ_BAD_ARENA, UQ_BAD_BUFFER, UQ_NOT_FINITE or UQ_CANCELLED. */
-UQ_API uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena_bytes, const float* input, uint64_t input_count,
-                        float* output, uint64_t output_count, const uq_run_options* options);
+ * input: (channels, depth, height, width) float32, preprocessed. output: logits in the same order. They may not
+ * overlap. options: NULL for none. Returns UQ_OK, UQ_BAD_ARGUMENT, UQ_BAD_ARENA, UQ_BAD_BUFFER, UQ_NOT_FINITE or
+ * UQ_CANCELLED. */
+UQ_API uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena_bytes, const float* input,
+                        uint64_t input_count, float* output, uint64_t output_count, const uq_run_options* options);
 
 #ifdef __cplusplus
 }

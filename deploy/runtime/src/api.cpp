@@ -83,8 +83,8 @@ void uq_model_close(uq_model* model) {
 uq_status uq_model_get_info(const uq_model* model, uq_model_info* info) {
     if (!model || !info) return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_info: model or info is NULL. Pass both.");
     if (info->struct_bytes < sizeof *info)
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_info: struct_bytes %zu; set it to sizeof(uq_model_info), %zu.", info->struct_bytes,
-                        sizeof *info);
+        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_info: struct_bytes %zu; set it to sizeof(uq_model_info), %zu.",
+                        info->struct_bytes, sizeof *info);
     const uq::FileProgram& p = *model->program;
     info->name = model->strings + p.name_offset;
     info->isa = model->kernels.name;
@@ -110,7 +110,8 @@ uq_status uq_model_get_info(const uq_model* model, uq_model_info* info) {
 
 uq_status uq_model_get_label(const uq_model* model, uint32_t index, const char** name, int32_t* value) {
     if (!model || index >= model->label_count)
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_label: label %u; there are %u.", index, model ? model->label_count : 0);
+        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_label: label %u; there are %u.", index,
+                        model ? model->label_count : 0);
     if (name) *name = model->strings + model->labels[index].name_offset;
     if (value) *value = model->labels[index].value;
     return UQ_OK;
@@ -118,9 +119,11 @@ uq_status uq_model_get_label(const uq_model* model, uint32_t index, const char**
 
 uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_info* info) {
     if (!model || !info || index >= model->tensors.size())
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_tensor: tensor %u; there are %zu.", index, model ? model->tensors.size() : 0);
+        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_tensor: tensor %u; there are %zu.", index,
+                        model ? model->tensors.size() : 0);
     if (info->struct_bytes < sizeof *info)
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_tensor: struct_bytes %zu; set it to sizeof(uq_tensor_info), %zu.",
+        return uq::fail(UQ_BAD_ARGUMENT,
+                        "uq_model_get_tensor: struct_bytes %zu; set it to sizeof(uq_tensor_info), %zu.",
                         info->struct_bytes, sizeof *info);
     const uq::Tensor& tensor = model->tensors[index];
     info->name = tensor.name;

@@ -12,9 +12,13 @@ namespace uq {
 constexpr uint64_t kAlignment = 64;
 constexpr uint64_t kTooLarge = UINT64_MAX;
 
-inline uint64_t padded(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+inline uint64_t padded(uint64_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
-inline uint32_t round_up(uint32_t value, uint32_t step) { return (value + step - 1) / step * step; }
+inline uint32_t round_up(uint32_t value, uint32_t step) {
+    return (value + step - 1) / step * step;
+}
 
 // Product that sticks at kTooLarge instead of wrapping.
 inline uint64_t product(uint64_t a, uint64_t b) {
@@ -24,8 +28,12 @@ inline uint64_t product(uint64_t a, uint64_t b) {
 }
 
 // Floor and ceiling of a / b for b > 0 and a of any sign.
-inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-inline int64_t remainder(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
+inline int64_t floor_div(int64_t a, int64_t b) {
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+inline int64_t remainder(int64_t a, int64_t b) {
+    return a - floor_div(a, b) * b;
+}
 
 // A zero-filled array that owns its memory. Only for types that are valid as zero bytes or are Arrays themselves.
 template <typename T>

@@ -12,7 +12,9 @@ struct Isa {
     void (*fill)(Kernels*);
 };
 
-bool always() { return true; }
+bool always() {
+    return true;
+}
 
 #if defined(__x86_64__)
 // The compiler's check includes the operating system's: XGETBV says whether 256-bit registers are saved.
@@ -40,11 +42,14 @@ uq_status choose_kernels(const char* isa, Kernels* kernels) {
         if (wanted) chosen = &candidate;
     }
     if (!chosen) {
-        return fail(UQ_UNKNOWN_ISA, "instruction set \"%.40s\" is not in this library; it has scalar%s. Unset UNETQ_ISA to take the best.",
-                    isa ? isa : "", sizeof kIsas / sizeof *kIsas > 1 ? " and avx2" : "");
+        return fail(
+            UQ_UNKNOWN_ISA,
+            "instruction set \"%.40s\" is not in this library; it has scalar%s. Unset UNETQ_ISA to take the best.",
+            isa ? isa : "", sizeof kIsas / sizeof *kIsas > 1 ? " and avx2" : "");
     }
     if (!chosen->available()) {
-        return fail(UQ_ISA_UNAVAILABLE, "instruction set \"%s\": this processor does not have it. Unset UNETQ_ISA to take the best it has.",
+        return fail(UQ_ISA_UNAVAILABLE,
+                    "instruction set \"%s\": this processor does not have it. Unset UNETQ_ISA to take the best it has.",
                     chosen->name);
     }
     uq_fill__scalar(kernels);

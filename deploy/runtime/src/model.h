@@ -19,6 +19,7 @@ struct Tensor {
     uint8_t storage_bits;  // 1, 2, 4, 8 or 32
     float scale;
 
+    // The first three are about codes only.
     // A grid that rounds toward zero is sign and magnitude: it has no lowest code.
     int32_t low() const { return is_signed ? -(1 << (bits - 1)) + (toward_zero ? 1 : 0) : 0; }
     int32_t high() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
@@ -28,8 +29,8 @@ struct Tensor {
     // 1 / scale rounded once to float32, as fixedpoint.py has it.
     Target target() const {
         if (is_float) return Target{true, false, 0.0f, 0.0f, 0.0f};
-        return Target{false, toward_zero, static_cast<float>(1.0 / static_cast<double>(scale)), static_cast<float>(low()),
-                      static_cast<float>(high())};
+        return Target{false, toward_zero, static_cast<float>(1.0 / static_cast<double>(scale)),
+                      static_cast<float>(low()), static_cast<float>(high())};
     }
 };
 

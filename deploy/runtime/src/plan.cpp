@@ -15,7 +15,9 @@ struct Item {
     uint32_t last;
 };
 
-bool alive_together(const Item& a, const Item& b) { return a.first <= b.last && b.first <= a.last; }
+bool alive_together(const Item& a, const Item& b) {
+    return a.first <= b.last && b.first <= a.last;
+}
 
 // Best fit among the gaps left by items placed so far; placed is sorted by offset.
 uint64_t best_gap(const Array<Item>& items, const Array<uint32_t>& placed, size_t count, const Item& item) {
@@ -63,11 +65,15 @@ uq_status check_size(const uq_model& model, const uint32_t size[3]) {
     for (int a = 0; a < 3; ++a) {
         if (p.has_fixed_size) {
             if (size[a] != p.fixed_size[a])
-                return fail(UQ_BAD_SIZE, "image %u x %u x %u: this model takes %u x %u x %u only. Resize the image or export for its size.",
-                            size[0], size[1], size[2], p.fixed_size[0], p.fixed_size[1], p.fixed_size[2]);
+                return fail(
+                    UQ_BAD_SIZE,
+                    "image %u x %u x %u: this model takes %u x %u x %u only. Resize the image or export for its size.",
+                    size[0], size[1], size[2], p.fixed_size[0], p.fixed_size[1], p.fixed_size[2]);
         } else if (size[a] < 1 || size[a] % p.input_multiple[a] || size[a] > kMaxAxis) {
-            return fail(UQ_BAD_SIZE, "image %u x %u x %u: each axis must be a positive multiple of %u x %u x %u, at most %u. Pad the image.",
-                        size[0], size[1], size[2], p.input_multiple[0], p.input_multiple[1], p.input_multiple[2], kMaxAxis);
+            return fail(
+                UQ_BAD_SIZE,
+                "image %u x %u x %u: each axis must be a positive multiple of %u x %u x %u, at most %u. Pad the image.",
+                size[0], size[1], size[2], p.input_multiple[0], p.input_multiple[1], p.input_multiple[2], kMaxAxis);
         }
     }
     if (p.spatial_rank == 2 && size[0] != 1)
@@ -87,12 +93,14 @@ uq_status make_sizes(uq_layout* layout, const uint32_t size[3]) {
         for (uint32_t k = 1; k < op.input_count; ++k) {
             const Place& other = layout->places[op.inputs[k]];
             if (memcmp(first.size, other.size, sizeof first.size) != 0)
-                return fail(UQ_BAD_SIZE, "%.80s: its inputs are %u x %u x %u and %u x %u x %u for this image. Choose another image size.",
-                            op.name, first.size[0], first.size[1], first.size[2], other.size[0], other.size[1], other.size[2]);
+                return fail(
+                    UQ_BAD_SIZE,
+                    "%.80s: its inputs are %u x %u x %u and %u x %u x %u for this image. Choose another image size.",
+                    op.name, first.size[0], first.size[1], first.size[2], other.size[0], other.size[1], other.size[2]);
         }
         if (!output_size(op, first.size, out.size))
-            return fail(UQ_BAD_SIZE, "%.80s: an input of %u x %u x %u gives no output. Use another image size.", op.name, first.size[0],
-                        first.size[1], first.size[2]);
+            return fail(UQ_BAD_SIZE, "%.80s: an input of %u x %u x %u gives no output. Use another image size.",
+                        op.name, first.size[0], first.size[1], first.size[2]);
         out.made = true;
     }
     for (size_t t = 0; t < layout->places.size(); ++t) {
@@ -100,7 +108,8 @@ uq_status make_sizes(uq_layout* layout, const uint32_t size[3]) {
         if (!place.made) continue;
         place.bytes = product(pixels(place.size), model.tensors[t].pixel_bytes());
         if (place.bytes > kMaxBytes || place.bytes > SIZE_MAX / 8)
-            return fail(UQ_BAD_SIZE, "tensor %.80s would take more memory than can be addressed. Use a smaller image.", model.tensors[t].name);
+            return fail(UQ_BAD_SIZE, "tensor %.80s would take more memory than can be addressed. Use a smaller image.",
+                        model.tensors[t].name);
     }
     return UQ_OK;
 }
@@ -134,7 +143,8 @@ uq_status place_all(uq_layout* layout) {
                 if (model.ops[i].inputs[k] == t) item.last = static_cast<uint32_t>(i);
         }
         if (t == model.program->output) item.last = end;
-        if (!items.append(item) || !owner.append(static_cast<uint32_t>(t))) return fail(UQ_NO_MEMORY, "no memory for the plan.");
+        if (!items.append(item) || !owner.append(static_cast<uint32_t>(t)))
+            return fail(UQ_NO_MEMORY, "no memory for the plan.");
     }
     const size_t tensor_items = items.size();
     for (size_t i = 0; i < ops; ++i) {
@@ -149,7 +159,8 @@ uq_status place_all(uq_layout* layout) {
     }
     uint64_t arena = place_items(&items);
     if (arena == kTooLarge) return fail(UQ_NO_MEMORY, "no memory for the plan.");
-    if (arena > SIZE_MAX / 2) return fail(UQ_BAD_SIZE, "the arena would take more memory than can be addressed. Use a smaller image.");
+    if (arena > SIZE_MAX / 2)
+        return fail(UQ_BAD_SIZE, "the arena would take more memory than can be addressed. Use a smaller image.");
     for (size_t i = 0; i < tensor_items; ++i) layout->places[owner[i]].offset = items[i].offset;
     uq_layout_info& info = layout->info;
     for (size_t i = 0; i < ops; ++i) {
@@ -256,8 +267,8 @@ void uq_layout_free(uq_layout* layout) {
 uq_status uq_layout_get_info(const uq_layout* layout, uq_layout_info* info) {
     if (!layout || !info) return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_info: layout or info is NULL. Pass both.");
     if (info->struct_bytes != sizeof *info)
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_info: struct_bytes %zu; set it to sizeof(uq_layout_info), %zu.", info->struct_bytes,
-                        sizeof *info);
+        return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_info: struct_bytes %zu; set it to sizeof(uq_layout_info), %zu.",
+                        info->struct_bytes, sizeof *info);
     *info = layout->info;
     return UQ_OK;
 }
@@ -265,7 +276,8 @@ uq_status uq_layout_get_info(const uq_layout* layout, uq_layout_info* info) {
 uq_status uq_layout_get_tensor(const uq_layout* layout, uint32_t index, uint32_t size[3], uint64_t* bytes) {
     if (!layout) return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_tensor: layout is NULL.");
     if (index >= layout->places.size())
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_tensor: tensor %u; there are %zu.", index, layout->places.size());
+        return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_tensor: tensor %u; there are %zu.", index,
+                        layout->places.size());
     if (size) memcpy(size, layout->places[index].size, sizeof layout->places[index].size);
     if (bytes) *bytes = layout->places[index].bytes;
     return UQ_OK;

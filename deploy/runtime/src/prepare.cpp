@@ -136,7 +136,7 @@ uint64_t block_bytes(const Conv& conv, const Phase& phase) {
 uq_status prepare_blocks(const uq_model& model, Op* op, bool* narrow) {
     Conv& conv = op->conv;
     const Tensor& input = model.tensors[op->inputs[0]];
-    const int64_t largest = input.is_signed ? input.code_offset() : input.high();
+    const int64_t largest = input.is_float ? 0 : input.is_signed ? input.code_offset() : input.high();
     Array<int64_t> magnitude;
     Array<int8_t> scratch;
     if (!magnitude.allocate(static_cast<size_t>(conv.blocks) * kBlock) || !scratch.allocate(weight_scratch_bytes(*op)))
@@ -146,12 +146,13 @@ uq_status prepare_blocks(const uq_model& model, Op* op, bool* narrow) {
         const size_t steps = phase.taps.size() * conv.steps_a_tap;
         Array<int8_t> weights;
         phase.segments.clear();
-        if (!phase.start.allocate(static_cast<size_t>(conv.blocks) * kBlock) || !phase.first_segment.allocate(conv.blocks + 1) ||
-            !weights.allocate(block_bytes(conv, phase)))
+        if (!phase.start.allocate(static_cast<size_t>(conv.blocks) * kBlock) ||
+            !phase.first_segment.allocate(conv.blocks + 1) || !weights.allocate(block_bytes(conv, phase)))
             return fail(UQ_NO_MEMORY, "%.80s: no memory to prepare its weights.", op->name);
         for (uint32_t b = 0; b < conv.blocks; ++b) {
             Array<uint8_t> flush_before;
-            if (!flush_before.allocate(steps)) return fail(UQ_NO_MEMORY, "%.80s: no memory to prepare its weights.", op->name);
+            if (!flush_before.allocate(steps))
+                return fail(UQ_NO_MEMORY, "%.80s: no memory to prepare its weights.", op->name);
             if (conv.scheme != Scheme::kFloat && steps > 0) {
                 unpack_block(model.kernels, *op, phase, b, weights.data(), scratch.data());
                 const auto* words = reinterpret_cast<const int16_t*>(weights.data());
@@ -167,7 +168,9 @@ uq_status prepare_blocks(const uq_model& model, Op* op, bool* narrow) {
                     }
                     magnitude[b * kBlock + o] += size;
                     if (magnitude[b * kBlock + o] * largest > kInt32Limit)
-                        return fail(UQ_DAMAGED, "%.80s: accumulators may leave int32. Export the model again with fewer bits.", op->name);
+                        return fail(UQ_DAMAGED,
+                                    "%.80s: accumulators may leave int32. Export the model again with fewer bits.",
+                                    op->name);
                     phase.start[b * kBlock + o] = static_cast<int32_t>(-sum * input.code_offset());
                 }
                 if (conv.scheme == Scheme::kBytes && model.kernels.narrow &&
@@ -188,7 +191,8 @@ uq_status prepare_blocks(const uq_model& model, Op* op, bool* narrow) {
 }  // namespace
 
 uq_status prepare_conv(const uq_model& model, Op* op) {
-    if (!make_phases(op)) return fail(UQ_NO_MEMORY, "%.80s: no memory for its taps, or an offset beyond 32 bits.", op->name);
+    if (!make_phases(op))
+        return fail(UQ_NO_MEMORY, "%.80s: no memory for its taps, or an offset beyond 32 bits.", op->name);
     bool is_float = op->weight_kind == kFloat32 || model.tensors[op->inputs[0]].is_float;
     choose_shape(model, op, is_float ? Scheme::kFloat : Scheme::kBytes);
     bool narrow = true;
@@ -202,7 +206,8 @@ uint64_t weight_scratch_bytes(const Op& op) {
     return static_cast<uint64_t>(kBlock) * op.conv.steps_a_tap * op.conv.group;
 }
 
-void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint32_t block, void* dst, int8_t* scratch) {
+void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint32_t block, void* dst,
+                  int8_t* scratch) {
     const Conv& conv = op.conv;
     const uint32_t stride = conv.steps_a_tap * conv.group;
     const uint32_t outputs = used_outputs(op, block);
@@ -210,7 +215,8 @@ void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint
     const bool float_weights = op.weight_kind == kFloat32;
     if (outputs < kBlock || op.groups > 1) memset(scratch, 0, tap_values);
     if (!float_weights && conv.group_inputs < stride)
-        for (uint32_t o = 0; o < kBlock; ++o) memset(scratch + o * stride + conv.group_inputs, 0, stride - conv.group_inputs);
+        for (uint32_t o = 0; o < kBlock; ++o)
+            memset(scratch + o * stride + conv.group_inputs, 0, stride - conv.group_inputs);
     for (size_t t = 0; t < phase.taps.size(); ++t) {
         const uint64_t first = static_cast<uint64_t>(phase.taps[t].index) * conv.group_inputs;
         if (float_weights) {
@@ -219,7 +225,8 @@ void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint
             for (uint32_t o = 0; o < outputs; ++o) {
                 uint32_t oc = block * kBlock + o;
                 uint32_t at = oc / conv.group_outputs * conv.group_inputs - conv.first_channel(block);
-                const auto* row = reinterpret_cast<const float*>(op.weights + static_cast<uint64_t>(oc) * op.row_bytes) + first;
+                const auto* row =
+                    reinterpret_cast<const float*>(op.weights + static_cast<uint64_t>(oc) * op.row_bytes) + first;
                 for (uint32_t i = 0; i < conv.group_inputs; ++i) out[(at + i) * kBlock + o] = row[i];
             }
             continue;

@@ -20,15 +20,15 @@ bool all_zero(const uint8_t* bytes, size_t count) {
     return true;
 }
 
-#define UQ_CHECK(condition, ...)                                     \
-    do {                                                             \
-        if (!(condition)) return fail(UQ_DAMAGED, __VA_ARGS__);      \
+#define UQ_CHECK(condition, ...)                                \
+    do {                                                        \
+        if (!(condition)) return fail(UQ_DAMAGED, __VA_ARGS__); \
     } while (0)
 
-#define UQ_TRY(call)                             \
-    do {                                         \
-        uq_status status_ = (call);              \
-        if (status_ != UQ_OK) return status_;    \
+#define UQ_TRY(call)                          \
+    do {                                      \
+        uq_status status_ = (call);           \
+        if (status_ != UQ_OK) return status_; \
     } while (0)
 
 class Reader {
@@ -46,18 +46,22 @@ class Reader {
 
   private:
     uq_status check_whole() {
-        UQ_CHECK(bytes_ >= sizeof(FileHeader), "%zu bytes: a model file has at least %zu. Copy or export it again.", bytes_,
-                 sizeof(FileHeader));
+        UQ_CHECK(bytes_ >= sizeof(FileHeader), "%zu bytes: a model file has at least %zu. Copy or export it again.",
+                 bytes_, sizeof(FileHeader));
         const auto* header = reinterpret_cast<const FileHeader*>(data_);
-        UQ_CHECK(memcmp(header->magic, kMagic, sizeof kMagic) == 0, "the first 8 bytes are not those of a model file. Name a .uqm file.");
+        UQ_CHECK(memcmp(header->magic, kMagic, sizeof kMagic) == 0,
+                 "the first 8 bytes are not those of a model file. Name a .uqm file.");
         if (header->version != kVersion)
-            return fail(UQ_VERSION, "version %u: this library reads version %u. Export the model with a matching unetq.", header->version,
-                        kVersion);
-        UQ_CHECK(header->file_bytes == bytes_, "%zu bytes: the file says it has %llu; it was cut or extended. Copy it again.", bytes_,
+            return fail(UQ_VERSION,
+                        "version %u: this library reads version %u. Export the model with a matching unetq.",
+                        header->version, kVersion);
+        UQ_CHECK(header->file_bytes == bytes_,
+                 "%zu bytes: the file says it has %llu; it was cut or extended. Copy it again.", bytes_,
                  static_cast<unsigned long long>(header->file_bytes));
         const uint8_t nothing[4] = {0, 0, 0, 0};
         uint32_t found = crc32(crc32(crc32(0, data_, 12), nothing, 4), data_ + 16, bytes_ - 16);
-        UQ_CHECK(found == header->checksum, "checksum %08x: the file says %08x; at least one bit was changed. Copy it again.", found,
+        UQ_CHECK(found == header->checksum,
+                 "checksum %08x: the file says %08x; at least one bit was changed. Copy it again.", found,
                  header->checksum);
         UQ_CHECK(header->section_count == kSectionCount && header->section_record_bytes == sizeof(FileSection) &&
                      all_zero(header->reserved, sizeof header->reserved),
@@ -75,12 +79,14 @@ class Reader {
                          entry.bytes == static_cast<uint64_t>(entry.count) * kRecordBytes[i],
                      "section %s: its entry in the table is wrong. Export the model again.", kSectionNames[i]);
             UQ_CHECK(entry.offset == expected && entry.bytes <= bytes_ - expected,
-                     "section %s does not lie where it must, or not in the file. Export the model again.", kSectionNames[i]);
+                     "section %s does not lie where it must, or not in the file. Export the model again.",
+                     kSectionNames[i]);
             section_[i] = data_ + entry.offset;
             size_[i] = entry.bytes;
             count_[i] = entry.count;
             expected = padded(entry.offset + entry.bytes);
-            UQ_CHECK(expected <= bytes_, "section %s is not followed by its padding. Export the model again.", kSectionNames[i]);
+            UQ_CHECK(expected <= bytes_, "section %s is not followed by its padding. Export the model again.",
+                     kSectionNames[i]);
         }
         UQ_CHECK(expected == bytes_, "bytes after the last section. Export the model again.");
         return UQ_OK;
@@ -91,15 +97,17 @@ class Reader {
         UQ_CHECK(bytes <= kMaxName && end < size_[kStrings] && section_[kStrings][end] == 0,
                  "a name at %u with %u bytes does not fit into the names. Export the model again.", offset, bytes);
         *text = reinterpret_cast<const char*>(section_[kStrings]) + offset;
-        UQ_CHECK(memchr(*text, 0, bytes) == nullptr, "the name at %u has a NUL inside. Export the model again.", offset);
+        UQ_CHECK(memchr(*text, 0, bytes) == nullptr, "the name at %u has a NUL inside. Export the model again.",
+                 offset);
         return UQ_OK;
     }
 
-    // A blob of the data section; what follows it up to the alignment is in the file, so that whole vectors can be read.
+    // A blob of the data section; what follows it up to the alignment is in the file, so that whole vectors can be
+    // read.
     uq_status blob(const char* where, uint64_t offset, uint64_t bytes, const uint8_t** found) {
         UQ_CHECK(offset % kAlignment == 0 && offset <= size_[kData] && bytes <= size_[kData] - offset,
-                 "%.80s: its data at %llu do not lie in the data section at a multiple of 64. Export the model again.", where,
-                 static_cast<unsigned long long>(offset));
+                 "%.80s: its data at %llu do not lie in the data section at a multiple of 64. Export the model again.",
+                 where, static_cast<unsigned long long>(offset));
         *found = section_[kData] + offset;
         return UQ_OK;
     }
@@ -109,22 +117,26 @@ class Reader {
         UQ_TRY(blob(where, offset, product(count, 4), &bytes));
         const auto* values = reinterpret_cast<const float*>(bytes);
         for (uint64_t i = 0; i < count; ++i)
-            UQ_CHECK(isfinite(values[i]), "%.80s: a number is NaN or infinite; all must be finite. Export the model again.", where);
+            UQ_CHECK(isfinite(values[i]),
+                     "%.80s: a number is NaN or infinite; all must be finite. Export the model again.", where);
         *found = values;
         return UQ_OK;
     }
 
     uq_status triple(const char* where, const char* what, const uint32_t value[3], uint32_t low, uint32_t neutral) {
         for (int a = 0; a < 3; ++a)
-            UQ_CHECK(value[a] >= low && value[a] <= kMaxExtent, "%.80s: %s = %u; allowed are %u to %u. Export the model again.", where,
-                     what, value[a], low, kMaxExtent);
+            UQ_CHECK(value[a] >= low && value[a] <= kMaxExtent,
+                     "%.80s: %s = %u; allowed are %u to %u. Export the model again.", where, what, value[a], low,
+                     kMaxExtent);
         UQ_CHECK(model_->program->spatial_rank == 3 || value[0] == neutral,
-                 "%.80s: %s in depth = %u; a 2-D model has %u there. Export the model again.", where, what, value[0], neutral);
+                 "%.80s: %s in depth = %u; a 2-D model has %u there. Export the model again.", where, what, value[0],
+                 neutral);
         return UQ_OK;
     }
 
     uq_status read_program() {
-        UQ_CHECK(count_[kProgram] == 1, "%u program records: exactly one is needed. Export the model again.", count_[kProgram]);
+        UQ_CHECK(count_[kProgram] == 1, "%u program records: exactly one is needed. Export the model again.",
+                 count_[kProgram]);
         const auto* p = reinterpret_cast<const FileProgram*>(section_[kProgram]);
         model_->program = p;
         model_->strings = reinterpret_cast<const char*>(section_[kStrings]);
@@ -132,31 +144,38 @@ class Reader {
         model_->provenance_bytes = size_[kProvenance];
         const char* text = nullptr;
         UQ_TRY(name(p->name_offset, p->name_bytes, &text));
-        UQ_CHECK(p->spatial_rank == 2 || p->spatial_rank == 3, "spatial rank %u: 2 or 3. Export the model again.", p->spatial_rank);
-        UQ_CHECK(p->has_fixed_size <= 1 && p->normalize <= 2 && p->reserved_a == 0 && all_zero(p->reserved, sizeof p->reserved),
+        UQ_CHECK(p->spatial_rank == 2 || p->spatial_rank == 3, "spatial rank %u: 2 or 3. Export the model again.",
+                 p->spatial_rank);
+        UQ_CHECK(p->has_fixed_size <= 1 && p->normalize <= 2 && p->reserved_a == 0 &&
+                     all_zero(p->reserved, sizeof p->reserved),
                  "the program record has an unknown choice or reserved bytes set. Export the model again.");
         UQ_TRY(triple("program", "input multiple", p->input_multiple, 1, 1));
         if (p->has_fixed_size) UQ_TRY(triple("program", "fixed size", p->fixed_size, 1, 1));
         UQ_CHECK(isfinite(p->low) && isfinite(p->high) && (p->normalize != 2 || p->high > p->low),
                  "intensity window %g to %g: finite and rising is needed. Export the model again.", p->low, p->high);
-        UQ_CHECK(count_[kTensors] >= 1 && count_[kTensors] <= kMaxCount && count_[kOps] <= kMaxCount && count_[kLabels] <= kMaxChannels,
-                 "%u tensors, %u operations, %u labels: too many or none. Export the model again.", count_[kTensors], count_[kOps],
-                 count_[kLabels]);
+        UQ_CHECK(count_[kTensors] >= 1 && count_[kTensors] <= kMaxCount && count_[kOps] <= kMaxCount &&
+                     count_[kLabels] <= kMaxChannels,
+                 "%u tensors, %u operations, %u labels: too many or none. Export the model again.", count_[kTensors],
+                 count_[kOps], count_[kLabels]);
         return UQ_OK;
     }
 
     uq_status read_tensors() {
         const auto* rows = reinterpret_cast<const FileTensor*>(section_[kTensors]);
-        if (!model_->tensors.allocate(count_[kTensors])) return fail(UQ_NO_MEMORY, "no memory for %u tensor records.", count_[kTensors]);
+        if (!model_->tensors.allocate(count_[kTensors]))
+            return fail(UQ_NO_MEMORY, "no memory for %u tensor records.", count_[kTensors]);
         for (uint32_t i = 0; i < count_[kTensors]; ++i) {
             const FileTensor& row = rows[i];
             Tensor& tensor = model_->tensors[i];
             UQ_TRY(name(row.name_offset, row.name_bytes, &tensor.name));
-            UQ_CHECK(row.channels >= 1 && row.channels <= kMaxChannels, "tensor %.80s: %u channels; allowed are 1 to %u.", tensor.name,
-                     row.channels, kMaxChannels);
-            UQ_CHECK(row.type <= 1 && row.is_signed <= 1 && row.rounding <= 1 && all_zero(row.reserved, sizeof row.reserved),
-                     "tensor %.80s: unknown type, sign or rounding, or reserved bytes set. Export the model again.", tensor.name);
-            UQ_CHECK(row.zero_point == 0, "tensor %.80s: zero-point %d; version 1 knows only 0. Export the model again.", tensor.name,
+            UQ_CHECK(row.channels >= 1 && row.channels <= kMaxChannels,
+                     "tensor %.80s: %u channels; allowed are 1 to %u.", tensor.name, row.channels, kMaxChannels);
+            UQ_CHECK(
+                row.type <= 1 && row.is_signed <= 1 && row.rounding <= 1 && all_zero(row.reserved, sizeof row.reserved),
+                "tensor %.80s: unknown type, sign or rounding, or reserved bytes set. Export the model again.",
+                tensor.name);
+            UQ_CHECK(row.zero_point == 0,
+                     "tensor %.80s: zero-point %d; version 1 knows only 0. Export the model again.", tensor.name,
                      row.zero_point);
             tensor.channels = row.channels;
             tensor.is_float = row.type == 0;
@@ -166,8 +185,10 @@ class Reader {
                 tensor.bits = tensor.storage_bits = 32;
                 continue;
             }
-            UQ_CHECK(row.bits >= 1 && row.bits <= 8, "tensor %.80s: %u bits; a grid has 1 to 8.", tensor.name, row.bits);
-            UQ_CHECK(isfinite(row.scale) && row.scale > 0 && isfinite(static_cast<float>(1.0 / static_cast<double>(row.scale))),
+            UQ_CHECK(row.bits >= 1 && row.bits <= 8, "tensor %.80s: %u bits; a grid has 1 to 8.", tensor.name,
+                     row.bits);
+            UQ_CHECK(isfinite(row.scale) && row.scale > 0 &&
+                         isfinite(static_cast<float>(1.0 / static_cast<double>(row.scale))),
                      "tensor %.80s: scale %g; a positive finite step with a finite inverse is needed.", tensor.name,
                      static_cast<double>(row.scale));
             tensor.bits = row.bits;
@@ -177,7 +198,8 @@ class Reader {
             tensor.scale = row.scale;
         }
         const FileProgram& p = *model_->program;
-        UQ_CHECK(p.input < count_[kTensors] && p.output < count_[kTensors], "input or output tensor does not exist. Export the model again.");
+        UQ_CHECK(p.input < count_[kTensors] && p.output < count_[kTensors],
+                 "input or output tensor does not exist. Export the model again.");
         UQ_CHECK(model_->tensors[p.input].is_float && model_->tensors[p.output].is_float,
                  "input or output is not float32. Export the model again.");
         return UQ_OK;
@@ -186,7 +208,8 @@ class Reader {
     uq_status read_labels() {
         uint32_t outputs = model_->tensors[model_->program->output].channels;
         uint32_t classes = outputs < 2 ? 2 : outputs;
-        UQ_CHECK(count_[kLabels] == classes, "%u labels: the network decides between %u classes. Export the model again.", count_[kLabels],
+        UQ_CHECK(count_[kLabels] == classes,
+                 "%u labels: the network decides between %u classes. Export the model again.", count_[kLabels],
                  classes);
         model_->labels = reinterpret_cast<const FileLabel*>(section_[kLabels]);
         model_->label_count = count_[kLabels];
@@ -212,7 +235,8 @@ class Reader {
         if (row.flags & kInstanceNorm) {
             UQ_TRY(floats(op->name, row.norm_weight, c, &e.norm_weight));
             UQ_TRY(floats(op->name, row.norm_bias, c, &e.norm_bias));
-            UQ_CHECK(isfinite(row.eps) && row.eps > 0, "%.80s: instance norm eps %g; positive and finite is needed.", op->name, row.eps);
+            UQ_CHECK(isfinite(row.eps) && row.eps > 0, "%.80s: instance norm eps %g; positive and finite is needed.",
+                     op->name, row.eps);
             e.eps = row.eps;
         }
         return UQ_OK;
@@ -237,26 +261,32 @@ class Reader {
         UQ_TRY(triple(n, "padding before", row.before, 0, 0));
         UQ_TRY(triple(n, "output padding", row.output_padding, 0, 0));
         bool output_padding = row.output_padding[0] || row.output_padding[1] || row.output_padding[2];
-        UQ_CHECK(row.mode == 1 || !output_padding, "%.80s: output padding without transposition. Export the model again.", n);
+        UQ_CHECK(row.mode == 1 || !output_padding,
+                 "%.80s: output padding without transposition. Export the model again.", n);
         for (int a = 0; a < 3; ++a)
-            UQ_CHECK(row.after[a] >= -static_cast<int32_t>(kMaxExtent) && row.after[a] <= static_cast<int32_t>(kMaxExtent),
-                     "%.80s: padding after = %d; at most %u either way. Export the model again.", n, row.after[a], kMaxExtent);
-        UQ_CHECK(model_->program->spatial_rank == 3 || row.after[0] == 0, "%.80s: a 2-D model has no padding in depth.", n);
+            UQ_CHECK(
+                row.after[a] >= -static_cast<int32_t>(kMaxExtent) && row.after[a] <= static_cast<int32_t>(kMaxExtent),
+                "%.80s: padding after = %d; at most %u either way. Export the model again.", n, row.after[a],
+                kMaxExtent);
+        UQ_CHECK(model_->program->spatial_rank == 3 || row.after[0] == 0, "%.80s: a 2-D model has no padding in depth.",
+                 n);
         uint64_t phases = product(product(row.stride[0], row.stride[1]), row.stride[2]);
-        UQ_CHECK(row.mode == 0 || phases <= kMaxPhases, "%.80s: %llu phases of a transposed convolution; at most %u.", n,
-                 static_cast<unsigned long long>(phases), kMaxPhases);
+        UQ_CHECK(row.mode == 0 || phases <= kMaxPhases, "%.80s: %llu phases of a transposed convolution; at most %u.",
+                 n, static_cast<unsigned long long>(phases), kMaxPhases);
         uint64_t total = input_channels(*op);
         UQ_CHECK(total <= kMaxChannels && row.groups >= 1 && row.groups <= total && total % row.groups == 0 &&
                      op->output_channels % row.groups == 0,
-                 "%.80s: groups %u; they must divide %llu inputs and %u outputs.", n, row.groups, static_cast<unsigned long long>(total),
-                 op->output_channels);
+                 "%.80s: groups %u; they must divide %llu inputs and %u outputs.", n, row.groups,
+                 static_cast<unsigned long long>(total), op->output_channels);
         for (uint32_t i = 1; i < op->input_count; ++i)
             UQ_CHECK(same_codes(model_->tensors[op->inputs[0]], model_->tensors[op->inputs[i]]),
                      "%.80s: its inputs lie on different grids. Export the model again.", n);
         uint32_t least = row.weight_kind == kFloat32 ? 32 : 1;
         uint32_t most = row.weight_kind == kFloat32 ? 32 : row.weight_kind == kBinary ? 1 : 8;
-        UQ_CHECK(row.weight_kind >= kTwosComplement && row.weight_kind <= kFloat32 && row.weight_bits >= least && row.weight_bits <= most,
-                 "%.80s: weight kind %u at %u bits is not known. Export the model again.", n, row.weight_kind, row.weight_bits);
+        UQ_CHECK(row.weight_kind >= kTwosComplement && row.weight_kind <= kFloat32 && row.weight_bits >= least &&
+                     row.weight_bits <= most,
+                 "%.80s: weight kind %u at %u bits is not known. Export the model again.", n, row.weight_kind,
+                 row.weight_bits);
         uint64_t codes = product(product(product(row.kernel[0], row.kernel[1]), row.kernel[2]), total / row.groups);
         uint64_t bits = product(codes, row.weight_bits);
         UQ_CHECK(bits < (uint64_t{1} << 40) && row.row_bytes == (bits + 7) / 8,
@@ -267,8 +297,8 @@ class Reader {
             UQ_TRY(floats(n, row.weight, weight_bytes / 4, &values));
         }
         UQ_TRY(blob(n, row.weight, weight_bytes, &op->weights));
-        UQ_CHECK(row.weight_scale_count == 1 || row.weight_scale_count == op->output_channels, "%.80s: %u weight scales; 1 or %u.", n,
-                 row.weight_scale_count, op->output_channels);
+        UQ_CHECK(row.weight_scale_count == 1 || row.weight_scale_count == op->output_channels,
+                 "%.80s: %u weight scales; 1 or %u.", n, row.weight_scale_count, op->output_channels);
         const float* scale = nullptr;
         UQ_TRY(floats(n, row.weight_scale, row.weight_scale_count, &scale));
         model_->weight_bytes += weight_bytes;
@@ -279,15 +309,18 @@ class Reader {
         const char* n = op.name;
         if (op.kind == kUpsample) {
             UQ_TRY(triple(n, "factor", row.kernel, 1, 1));
-            for (int a = 0; a < 3; ++a) UQ_CHECK(row.mode == 0 || row.kernel[a] <= 2, "%.80s: linear factor %u; 1 or 2.", n, row.kernel[a]);
+            for (int a = 0; a < 3; ++a)
+                UQ_CHECK(row.mode == 0 || row.kernel[a] <= 2, "%.80s: linear factor %u; 1 or 2.", n, row.kernel[a]);
         } else if (op.kind == kMaxPool) {
             UQ_TRY(triple(n, "kernel", row.kernel, 1, 1));
             UQ_TRY(triple(n, "stride", row.stride, 1, 1));
             UQ_TRY(triple(n, "padding", row.before, 0, 0));
             for (int a = 0; a < 3; ++a)
-                UQ_CHECK(2 * row.before[a] <= row.kernel[a], "%.80s: padding %u; at most half the kernel %u.", n, row.before[a], row.kernel[a]);
+                UQ_CHECK(2 * row.before[a] <= row.kernel[a], "%.80s: padding %u; at most half the kernel %u.", n,
+                         row.before[a], row.kernel[a]);
         } else if (op.kind == kAdd) {
-            UQ_CHECK(isfinite(row.input_gain[0]) && isfinite(row.input_gain[1]), "%.80s: an input gain is not finite.", n);
+            UQ_CHECK(isfinite(row.input_gain[0]) && isfinite(row.input_gain[1]), "%.80s: an input gain is not finite.",
+                     n);
         } else if (op.kind == kPad) {
             UQ_TRY(triple(n, "before", row.before, 0, 0));
             uint32_t after[3] = {static_cast<uint32_t>(row.after[0]), static_cast<uint32_t>(row.after[1]),
@@ -302,27 +335,36 @@ class Reader {
         const Tensor& first = model_->tensors[op.inputs[0]];
         if (op.kind != kConv && op.kind != kConcat) {
             uint32_t wanted = op.kind == kAdd ? 2 : 1;
-            UQ_CHECK(op.input_count == wanted, "%.80s: %u inputs; %u needed. Export the model again.", op.name, op.input_count, wanted);
+            UQ_CHECK(op.input_count == wanted, "%.80s: %u inputs; %u needed. Export the model again.", op.name,
+                     op.input_count, wanted);
             for (uint32_t i = 0; i < op.input_count; ++i)
-                UQ_CHECK(model_->tensors[op.inputs[i]].channels == output.channels, "%.80s: inputs and output differ in channels.", op.name);
+                UQ_CHECK(model_->tensors[op.inputs[i]].channels == output.channels,
+                         "%.80s: inputs and output differ in channels.", op.name);
         }
-        if (op.kind == kQuantize) UQ_CHECK(first.is_float && !output.is_float, "%.80s: it takes float32 and makes codes.", op.name);
+        if (op.kind == kQuantize)
+            UQ_CHECK(first.is_float && !output.is_float, "%.80s: it takes float32 and makes codes.", op.name);
         if (op.kind == kConcat)
-            UQ_CHECK(input_channels(op) == output.channels, "%.80s: its inputs' channels do not add up to %u.", op.name, output.channels);
-        bool keeps = op.kind == kMaxPool || op.kind == kConcat || op.kind == kPad || (op.kind == kUpsample && op.mode == 0);
+            UQ_CHECK(input_channels(op) == output.channels, "%.80s: its inputs' channels do not add up to %u.", op.name,
+                     output.channels);
+        bool keeps =
+            op.kind == kMaxPool || op.kind == kConcat || op.kind == kPad || (op.kind == kUpsample && op.mode == 0);
         for (uint32_t i = 0; keeps && i < op.input_count; ++i)
-            UQ_CHECK(same_codes(model_->tensors[op.inputs[i]], output), "%.80s: inputs and output must share one grid.", op.name);
+            UQ_CHECK(same_codes(model_->tensors[op.inputs[i]], output), "%.80s: inputs and output must share one grid.",
+                     op.name);
         return UQ_OK;
     }
 
     uq_status read_op(const FileOp& row, const Array<uint8_t>& made, Op* op) {
         UQ_TRY(name(row.name_offset, row.name_bytes, &op->name));
-        UQ_CHECK(row.kind >= kQuantize && row.kind < kOpKindEnd, "%.80s: operation kind %u is not known.", op->name, row.kind);
+        UQ_CHECK(row.kind >= kQuantize && row.kind < kOpKindEnd, "%.80s: operation kind %u is not known.", op->name,
+                 row.kind);
         op->kind = static_cast<OpKind>(row.kind);
         bool two_modes = row.kind == kConv || row.kind == kUpsample || row.kind == kPad;
-        bool epilogue = row.kind == kConv || row.kind == kAdd || row.kind == kPointwise || (row.kind == kUpsample && row.mode == 1);
-        UQ_CHECK(row.mode <= (two_modes ? 1u : 0u) && row.flags <= 15 && (epilogue ? (row.flags & kEpilogue) != 0 : row.flags == 0) &&
-                     row.reserved_a == 0 && all_zero(row.reserved, sizeof row.reserved),
+        bool epilogue =
+            row.kind == kConv || row.kind == kAdd || row.kind == kPointwise || (row.kind == kUpsample && row.mode == 1);
+        UQ_CHECK(row.mode <= (two_modes ? 1u : 0u) && row.flags <= 15 &&
+                     (epilogue ? (row.flags & kEpilogue) != 0 : row.flags == 0) && row.reserved_a == 0 &&
+                     all_zero(row.reserved, sizeof row.reserved),
                  "%.80s: unknown mode or flags, or reserved bytes set. Export the model again.", op->name);
         UQ_CHECK(row.operand_count >= 1 && row.operand_count <= kMaxCount && row.first_operand <= count_[kOperands] &&
                      row.operand_count <= count_[kOperands] - row.first_operand,
@@ -330,10 +372,10 @@ class Reader {
         op->inputs = reinterpret_cast<const uint32_t*>(section_[kOperands]) + row.first_operand;
         op->input_count = row.operand_count;
         for (uint32_t i = 0; i < op->input_count; ++i)
-            UQ_CHECK(op->inputs[i] < count_[kTensors] && made[op->inputs[i]], "%.80s: it reads tensor %u before it is made.", op->name,
-                     op->inputs[i]);
-        UQ_CHECK(row.output < count_[kTensors] && !made[row.output], "%.80s: it makes tensor %u, which does not exist or exists already.",
-                 op->name, row.output);
+            UQ_CHECK(op->inputs[i] < count_[kTensors] && made[op->inputs[i]],
+                     "%.80s: it reads tensor %u before it is made.", op->name, op->inputs[i]);
+        UQ_CHECK(row.output < count_[kTensors] && !made[row.output],
+                 "%.80s: it makes tensor %u, which does not exist or exists already.", op->name, row.output);
         op->output = row.output;
         op->output_channels = model_->tensors[row.output].channels;
         memcpy(op->kernel, row.kernel, sizeof op->kernel);
@@ -380,6 +422,8 @@ class Reader {
 
 }  // namespace
 
-uq_status read_model(uq_model* model) { return Reader(model).read(); }
+uq_status read_model(uq_model* model) {
+    return Reader(model).read();
+}
 
 }  // namespace uq

@@ -83,25 +83,28 @@ void copy_output(const Run& run) {
         to_planar(run, output, run.output, nullptr);
 }
 
-uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_bytes, const float* input, uint64_t input_count,
-                     const float* output, uint64_t output_count, const uq_run_options* options) {
-    if (!layout || !input || !output) return fail(UQ_BAD_ARGUMENT, "uq_run: layout, input or output is NULL. Pass all three.");
+uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_bytes, const float* input,
+                     uint64_t input_count, const float* output, uint64_t output_count, const uq_run_options* options) {
+    if (!layout || !input || !output)
+        return fail(UQ_BAD_ARGUMENT, "uq_run: layout, input or output is NULL. Pass all three.");
     const uq_layout_info& info = layout->info;
     if (info.arena_bytes > 0 && (!arena || arena_bytes < info.arena_bytes))
         return fail(UQ_BAD_ARENA, "arena of %llu bytes: this layout needs %llu. Allocate what uq_layout_get_info says.",
-                    static_cast<unsigned long long>(arena ? arena_bytes : 0), static_cast<unsigned long long>(info.arena_bytes));
+                    static_cast<unsigned long long>(arena ? arena_bytes : 0),
+                    static_cast<unsigned long long>(info.arena_bytes));
     if (reinterpret_cast<uintptr_t>(arena) % UQ_ARENA_ALIGNMENT)
-        return fail(UQ_BAD_ARENA, "arena at %p: it must be aligned to %d bytes. Use aligned_alloc or posix_memalign.", arena,
-                    UQ_ARENA_ALIGNMENT);
+        return fail(UQ_BAD_ARENA, "arena at %p: it must be aligned to %d bytes. Use aligned_alloc or posix_memalign.",
+                    arena, UQ_ARENA_ALIGNMENT);
     if (input_count != info.input_count || output_count != info.output_count)
         return fail(UQ_BAD_BUFFER, "%llu values in, %llu out: this layout takes %llu in, %llu out.",
                     static_cast<unsigned long long>(input_count), static_cast<unsigned long long>(output_count),
-                    static_cast<unsigned long long>(info.input_count), static_cast<unsigned long long>(info.output_count));
+                    static_cast<unsigned long long>(info.input_count),
+                    static_cast<unsigned long long>(info.output_count));
     if (reinterpret_cast<uintptr_t>(input) % sizeof(float) || reinterpret_cast<uintptr_t>(output) % sizeof(float))
         return fail(UQ_BAD_BUFFER, "input or output is not aligned to 4 bytes. Pass arrays of float.");
     if (options && options->struct_bytes < sizeof *options)
-        return fail(UQ_BAD_ARGUMENT, "options: struct_bytes %zu; set it to sizeof(uq_run_options), %zu.", options->struct_bytes,
-                    sizeof *options);
+        return fail(UQ_BAD_ARGUMENT, "options: struct_bytes %zu; set it to sizeof(uq_run_options), %zu.",
+                    options->struct_bytes, sizeof *options);
     if (options && options->on_tensor &&
         (!options->trace_buffer || options->trace_buffer_bytes < info.trace_bytes ||
          reinterpret_cast<uintptr_t>(options->trace_buffer) % sizeof(float)))
@@ -109,8 +112,10 @@ uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_
                     static_cast<unsigned long long>(info.trace_bytes));
     for (uint64_t i = 0; i < input_count; ++i)
         if (!isfinite(input[i]))
-            return fail(UQ_NOT_FINITE, "input value %llu is NaN or infinite; a model takes finite numbers only. Clean the image first.",
-                        static_cast<unsigned long long>(i));
+            return fail(
+                UQ_NOT_FINITE,
+                "input value %llu is NaN or infinite; a model takes finite numbers only. Clean the image first.",
+                static_cast<unsigned long long>(i));
     return UQ_OK;
 }
 
@@ -140,15 +145,16 @@ uint64_t work_bytes(const uq_model& model, const Op& op, const uint32_t input[3]
 
 }  // namespace uq
 
-extern "C" uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena_bytes, const float* input, uint64_t input_count,
-                            float* output, uint64_t output_count, const uq_run_options* options) {
+extern "C" uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena_bytes, const float* input,
+                            uint64_t input_count, float* output, uint64_t output_count, const uq_run_options* options) {
     uq_status status = uq::check_call(layout, arena, arena_bytes, input, input_count, output, output_count, options);
     if (status != UQ_OK) return status;
     uq::Run run = {layout, layout->model, static_cast<uint8_t*>(arena), input, output, options, 0};
     uq::copy_input(run);
     for (uint32_t i = 0; i < layout->model->ops.size(); ++i) {
         if (!uq::execute(&run, layout->model->ops[i], run.arena + layout->work_offset[i]))
-            return uq::fail(UQ_CANCELLED, "cancelled by on_progress in operation %u (%.80s); the output is unspecified.", i,
+            return uq::fail(UQ_CANCELLED,
+                            "cancelled by on_progress in operation %u (%.80s); the output is unspecified.", i,
                             layout->model->ops[i].name);
         if (options && options->on_tensor) uq::trace(run, i);
     }

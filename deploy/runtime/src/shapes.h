@@ -14,7 +14,9 @@ struct Place {
     bool in_arena;  // else the caller's input or output buffer, whose order is the same for one channel
 };
 
-inline uint64_t pixels(const uint32_t size[3]) { return static_cast<uint64_t>(size[0]) * size[1] * size[2]; }
+inline uint64_t pixels(const uint32_t size[3]) {
+    return static_cast<uint64_t>(size[0]) * size[1] * size[2];
+}
 
 // The spatial size an operation gives for an input of size; false when an axis would vanish or exceed the limit.
 bool output_size(const Op& op, const uint32_t size[3], uint32_t out[3]);

@@ -21,9 +21,13 @@ uq_status fail(uq_status status, const char* format, ...) {
 
 extern "C" {
 
-uint32_t uq_api_version(void) { return UQ_API_VERSION; }
+uint32_t uq_api_version(void) {
+    return UQ_API_VERSION;
+}
 
-const char* uq_last_detail(void) { return detail; }
+const char* uq_last_detail(void) {
+    return detail;
+}
 
 const char* uq_status_text(uq_status status) {
     switch (status) {

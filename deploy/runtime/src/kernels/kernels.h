@@ -15,15 +15,15 @@
 
 namespace uq {
 
-constexpr uint32_t kBlock = 16;     // output channels of one weight block; channel buffers are padded to it
-constexpr uint32_t kTilePixels = 6; // pixel lists are padded to it
+constexpr uint32_t kBlock = 16;      // output channels of one weight block; channel buffers are padded to it
+constexpr uint32_t kTilePixels = 6;  // pixel lists are padded to it
 
 // A run of consecutive steps of a convolution block. A step is one group of input channels at one tap.
 struct Segment {
     uint32_t tap;
-    uint32_t first_step; // within the tap
+    uint32_t first_step;  // within the tap
     uint32_t step_count;
-    uint32_t flush; // the int16 sums must be widened after this segment: the next step could saturate them
+    uint32_t flush;  // the int16 sums must be widened after this segment: the next step could saturate them
 };
 
 // A strip of output pixels against one block of 16 output channels and a range of segments.
@@ -89,20 +89,22 @@ struct Kernels {
 
     // The epilogue on [pixel][channel] sums; channels is a multiple of 16, and the arrays may be read that far.
     // dst: bytes (codes) or float32, dst_stride in elements.
-    void (*epilogue_i32)(const int32_t* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays,
-                         const Target& target, void* dst, size_t dst_stride);
-    void (*epilogue_f32)(const float* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays,
-                         const Target& target, void* dst, size_t dst_stride);
+    void (*epilogue_i32)(const int32_t* sums, size_t stride, uint32_t pixels, uint32_t channels,
+                         const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
+    void (*epilogue_f32)(const float* sums, size_t stride, uint32_t pixels, uint32_t channels,
+                         const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
     // float32 onto a grid: code bytes.
     void (*quantize)(const float* src, size_t count, const Target& target, uint8_t* dst);
 
     void (*maximum)(const uint8_t* src, size_t count, uint8_t* dst);  // dst = max(dst, src)
     // dst = sum of weights[i] * rows[i]
-    void (*blend_rows)(const uint8_t* const* rows, const uint16_t* weights, uint32_t row_count, size_t count, uint16_t* dst);
+    void (*blend_rows)(const uint8_t* const* rows, const uint16_t* weights, uint32_t row_count, size_t count,
+                       uint16_t* dst);
     // Linear x2 along the row: [pixels][channels] to [2 * pixels][channels], less bias.
     void (*double_row)(const uint16_t* src, uint32_t pixels, uint32_t channels, int32_t bias, int32_t* dst);
     // Adds the exact sums of 16 channels over pixels stride apart; squares in two halves of 32 bits.
-    void (*norm_sums)(const int32_t* sums, size_t stride, uint64_t pixels, int64_t* total, uint64_t* high, uint64_t* low);
+    void (*norm_sums)(const int32_t* sums, size_t stride, uint64_t pixels, int64_t* total, uint64_t* high,
+                      uint64_t* low);
 };
 
 void uq_fill__scalar(Kernels* kernels);

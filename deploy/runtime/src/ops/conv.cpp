@@ -11,9 +11,9 @@
 namespace uq {
 namespace {
 
-constexpr uint64_t kStripPixels = 1024;       // weights are unpacked once a strip: enough pixels to hide that
-constexpr uint64_t kRangeBytes = 18 * 1024;   // of unpacked weights, beside the input pixels in a 32 KiB cache
-constexpr uint64_t kMaxWindow = 1u << 30;     // offsets in the window are 32 bits
+constexpr uint64_t kStripPixels = 1024;      // weights are unpacked once a strip: enough pixels to hide that
+constexpr uint64_t kRangeBytes = 18 * 1024;  // of unpacked weights, beside the input pixels in a 32 KiB cache
+constexpr uint64_t kMaxWindow = 1u << 30;    // offsets in the window are 32 bits
 
 // One phase at one image size.
 struct Geometry {
@@ -51,7 +51,9 @@ Geometry geometry(const Conv& conv, const Phase& phase, const uint32_t output[3]
 }
 
 // What a step may read beyond the last pixel of the window: channels of a narrower block, with weight 0.
-uint64_t slack_bytes(const Conv& conv) { return static_cast<uint64_t>(conv.steps_a_tap) * conv.group * conv.element_bytes; }
+uint64_t slack_bytes(const Conv& conv) {
+    return static_cast<uint64_t>(conv.steps_a_tap) * conv.group * conv.element_bytes;
+}
 
 struct Work {
     uint8_t* window;
@@ -142,7 +144,8 @@ class ConvRun {
             if (is_float)
                 sums.add_float(static_cast<const float*>(work_.sums), kBlock, base);
             else
-                kernels_.norm_sums(static_cast<const int32_t*>(work_.sums), kBlock, base, sums.total, sums.high, sums.low);
+                kernels_.norm_sums(static_cast<const int32_t*>(work_.sums), kBlock, base, sums.total, sums.high,
+                                   sums.low);
             sums.affine(op_.epilogue, b * kBlock, used(b), base, is_float, work_.gain, work_.offset);
             EpilogueArrays arrays = arrays_from(op_.epilogue.arrays, b * kBlock);
             arrays.gain = work_.gain;
@@ -215,14 +218,17 @@ class ConvRun {
 
     uint64_t strip_pixels() const { return pixels(n_); }
 
-    uint64_t strip_units(uint32_t block) const { return strip_pixels() * used(block) * phase_->taps.size() * conv_.group_inputs; }
+    uint64_t strip_units(uint32_t block) const {
+        return strip_pixels() * used(block) * phase_->taps.size() * conv_.group_inputs;
+    }
 
     void fill(uint8_t* dst, uint64_t positions) {
         if (conv_.scheme == Scheme::kBytes) {
             memset(dst, first_.code_offset(), positions * pixel_bytes_);
         } else if (conv_.scheme == Scheme::kWords) {
             auto* words = reinterpret_cast<int16_t*>(dst);
-            for (uint64_t i = 0; i < positions * conv_.padded_channels; ++i) words[i] = static_cast<int16_t>(first_.code_offset());
+            for (uint64_t i = 0; i < positions * conv_.padded_channels; ++i)
+                words[i] = static_cast<int16_t>(first_.code_offset());
         } else {
             memset(dst, 0, positions * pixel_bytes_);
         }
@@ -240,7 +246,8 @@ class ConvRun {
         for (uint64_t z = 0; z < depths; ++z) {
             int64_t d = static_cast<int64_t>(q_[0]) * conv_.input_step[0] + phase_->least[0] + static_cast<int64_t>(z);
             for (uint64_t y = 0; y < rows; ++y) {
-                int64_t h = static_cast<int64_t>(q_[1]) * conv_.input_step[1] + phase_->least[1] + static_cast<int64_t>(y);
+                int64_t h =
+                    static_cast<int64_t>(q_[1]) * conv_.input_step[1] + phase_->least[1] + static_cast<int64_t>(y);
                 uint8_t* dst = work_.window + (z * g_.window[1] + y) * g_.window[2] * pixel_bytes_;
                 if (d < 0 || h < 0 || d >= input_[0] || h >= input_[1] || begin == end) {
                     fill(dst, g_.window[2]);
@@ -270,7 +277,8 @@ class ConvRun {
             if (tensor.is_float) {
                 auto* out = reinterpret_cast<float*>(dst) + channel;
                 for (uint32_t p = 0; p < count; ++p)
-                    memcpy(out + static_cast<size_t>(p) * stride, row.data + p * row.pixel_stride, tensor.channels * sizeof(float));
+                    memcpy(out + static_cast<size_t>(p) * stride, row.data + p * row.pixel_stride,
+                           tensor.channels * sizeof(float));
             } else {
                 load_bytes(kernels_, tensor, row, true, bytes + channel, stride);
             }
@@ -296,7 +304,8 @@ class ConvRun {
         if (conv_.scheme == Scheme::kFloat)
             memset(sums, 0, count * kBlock * sizeof(float));
         else
-            for (uint64_t p = 0; p < count; ++p) memcpy(sums + p * kBlock, &phase_->start[block * kBlock], kBlock * sizeof(int32_t));
+            for (uint64_t p = 0; p < count; ++p)
+                memcpy(sums + p * kBlock, &phase_->start[block * kBlock], kBlock * sizeof(int32_t));
         if (phase_->taps.size() == 0) return;
         unpack_block(kernels_, op_, *phase_, block, work_.weights, work_.scratch);
         const uint64_t step_bytes = static_cast<uint64_t>(kBlock) * conv_.group * conv_.element_bytes;
@@ -330,14 +339,15 @@ class ConvRun {
     void finish_block(uint32_t block, uint64_t base, const EpilogueArrays& arrays) {
         const uint32_t count = static_cast<uint32_t>(strip_pixels());
         if (conv_.scheme == Scheme::kFloat)
-            kernels_.epilogue_f32(static_cast<const float*>(work_.sums) + base * kBlock, kBlock, count, kBlock, arrays, target_, work_.codes,
-                                  kBlock);
+            kernels_.epilogue_f32(static_cast<const float*>(work_.sums) + base * kBlock, kBlock, count, kBlock, arrays,
+                                  target_, work_.codes, kBlock);
         else
-            kernels_.epilogue_i32(static_cast<const int32_t*>(work_.sums) + base * kBlock, kBlock, count, kBlock, arrays, target_,
-                                  work_.codes, kBlock);
+            kernels_.epilogue_i32(static_cast<const int32_t*>(work_.sums) + base * kBlock, kBlock, count, kBlock,
+                                  arrays, target_, work_.codes, kBlock);
         uint64_t source = 0;
         for (uint32_t d = 0; d < n_[0]; ++d)
-            for (uint32_t h = 0; h < n_[1]; ++h, source += static_cast<uint64_t>(n_[2]) * kBlock) store_row(block, d, h, source);
+            for (uint32_t h = 0; h < n_[1]; ++h, source += static_cast<uint64_t>(n_[2]) * kBlock)
+                store_row(block, d, h, source);
     }
 
     void store_row(uint32_t block, uint32_t d, uint32_t h, uint64_t source) {
@@ -353,7 +363,8 @@ class ConvRun {
             return;
         }
         const float* values = static_cast<const float*>(work_.codes) + source;
-        for (uint32_t p = 0; p < row.pixels; ++p) memcpy(row.data + p * row.pixel_stride, values + p * kBlock, row.channels * sizeof(float));
+        for (uint32_t p = 0; p < row.pixels; ++p)
+            memcpy(row.data + p * row.pixel_stride, values + p * kBlock, row.channels * sizeof(float));
     }
 
     Run* run_;

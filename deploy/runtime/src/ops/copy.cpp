@@ -26,11 +26,13 @@ void pad_row(Run* run, const Op& op, const uint32_t in[3], uint32_t d, uint32_t 
     }
     const uint8_t* src = run->row(op.inputs[0], (static_cast<uint64_t>(from[0]) * in[1] + from[1]) * in[2], in[2]).data;
     uint8_t* dst = out.data;
-    for (uint32_t x = 0; x < op.before[2]; ++x, dst += pixel) replicate ? memcpy(dst, src, pixel) : memset(dst, 0, pixel);
+    for (uint32_t x = 0; x < op.before[2]; ++x, dst += pixel)
+        replicate ? memcpy(dst, src, pixel) : memset(dst, 0, pixel);
     memcpy(dst, src, pixel * in[2]);
     dst += pixel * in[2];
     const uint8_t* last = src + pixel * (in[2] - 1);
-    for (int32_t x = 0; x < op.after[2]; ++x, dst += pixel) replicate ? memcpy(dst, last, pixel) : memset(dst, 0, pixel);
+    for (int32_t x = 0; x < op.after[2]; ++x, dst += pixel)
+        replicate ? memcpy(dst, last, pixel) : memset(dst, 0, pixel);
 }
 
 void nearest_row(Run* run, const Op& op, const uint32_t in[3], uint32_t d, uint32_t h, const PackedRow& out) {
@@ -49,7 +51,8 @@ void concat_row(Run* run, const Op& op, uint64_t pixel, uint8_t* bytes, const Pa
         const PackedRow row = run->row(op.inputs[i], pixel, out.pixels);
         if (tensor.is_float)
             for (uint32_t p = 0; p < out.pixels; ++p)
-                memcpy(out.data + p * out.pixel_stride + channel * sizeof(float), row.data + p * row.pixel_stride, row.pixel_stride);
+                memcpy(out.data + p * out.pixel_stride + channel * sizeof(float), row.data + p * row.pixel_stride,
+                       row.pixel_stride);
         else
             load_bytes(run->model->kernels, tensor, row, false, bytes + channel, op.output_channels);
         channel += tensor.channels;

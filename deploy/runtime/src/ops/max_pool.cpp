@@ -60,7 +60,8 @@ class PoolRun {
             auto* dst = static_cast<uint8_t*>(work_.codes) + x * channels * value;
             const auto* src = static_cast<const uint8_t*>(work_.tall);
             memcpy(dst, src + columns.begin * channels * value, channels * value);
-            for (uint32_t k = columns.begin + 1; k < columns.end; ++k) take_maximum(src + k * channels * value, channels, dst);
+            for (uint32_t k = columns.begin + 1; k < columns.end; ++k)
+                take_maximum(src + k * channels * value, channels, dst);
         }
         store((static_cast<uint64_t>(d) * out_[1] + h) * out_[2]);
     }

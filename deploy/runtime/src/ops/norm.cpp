@@ -16,8 +16,8 @@ void NormSums::add_float(const float* sums, size_t stride, uint64_t pixels) {
 
 // mean = S1 / N; variance = max(S2 / N - mean^2, 0), with S2 = high * 2^32 + low;
 // gain' = (g / sqrt(variance * g * g + eps)) * weight; offset' = bias - mean * gain'. Both are rounded to float32 once.
-void NormSums::affine(const Epilogue& epilogue, uint32_t first_channel, uint32_t channels, uint64_t pixels, bool is_float, float* gain,
-                      float* offset) const {
+void NormSums::affine(const Epilogue& epilogue, uint32_t first_channel, uint32_t channels, uint64_t pixels,
+                      bool is_float, float* gain, float* offset) const {
     const double count = static_cast<double>(pixels);
     for (uint32_t o = 0; o < kBlock; ++o) {
         gain[o] = offset[o] = 0.0f;
@@ -50,7 +50,8 @@ void NormSums::affine(const Epilogue& epilogue, uint32_t first_channel, uint32_t
 
 EpilogueArrays arrays_from(const EpilogueArrays& arrays, uint32_t channel) {
     auto from = [channel](const float* values) { return values ? values + channel : nullptr; };
-    return EpilogueArrays{from(arrays.gain), from(arrays.offset), from(arrays.slope), from(arrays.gain2), from(arrays.offset2)};
+    return EpilogueArrays{from(arrays.gain), from(arrays.offset), from(arrays.slope), from(arrays.gain2),
+                          from(arrays.offset2)};
 }
 
 }  // namespace uq

@@ -39,7 +39,8 @@ struct Run {
 };
 
 // Codes to bytes, shifted to be non-negative (offset true) or as two's complement.
-inline void load_bytes(const Kernels& kernels, const Tensor& tensor, const PackedRow& row, bool offset, uint8_t* dst, size_t stride) {
+inline void load_bytes(const Kernels& kernels, const Tensor& tensor, const PackedRow& row, bool offset, uint8_t* dst,
+                       size_t stride) {
     int32_t flip = tensor.is_signed ? 1 << (tensor.storage_bits - 1) : 0;
     int32_t shift = (offset ? tensor.code_offset() : 0) - flip;
     kernels.load_codes(row, static_cast<uint8_t>(flip), static_cast<uint8_t>(shift), dst, stride);
@@ -55,8 +56,8 @@ struct NormSums {
 
     void clear() { *this = NormSums{}; }
     void add_float(const float* sums, size_t stride, uint64_t pixels);
-    void affine(const Epilogue& epilogue, uint32_t first_channel, uint32_t channels, uint64_t pixels, bool is_float, float* gain,
-                float* offset) const;
+    void affine(const Epilogue& epilogue, uint32_t first_channel, uint32_t channels, uint64_t pixels, bool is_float,
+                float* gain, float* offset) const;
 };
 
 // The arrays of an epilogue from a channel on.

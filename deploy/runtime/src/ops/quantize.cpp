@@ -37,11 +37,13 @@ bool run_quantize(Run* run, const Op& op, uint8_t* memory) {
         if (planar) {
             for (uint32_t c = 0; c < channels; ++c) {
                 kernels.quantize(run->input + c * plane + pixel, width, target, work.channel);
-                for (uint32_t p = 0; p < width; ++p) work.codes[static_cast<size_t>(p) * channels + c] = work.channel[p];
+                for (uint32_t p = 0; p < width; ++p)
+                    work.codes[static_cast<size_t>(p) * channels + c] = work.channel[p];
             }
         } else {
             const PackedRow row = run->row(op.inputs[0], pixel, width);
-            kernels.quantize(reinterpret_cast<const float*>(row.data), static_cast<size_t>(width) * channels, target, work.codes);
+            kernels.quantize(reinterpret_cast<const float*>(row.data), static_cast<size_t>(width) * channels, target,
+                             work.codes);
         }
         kernels.store_codes(work.codes, channels, run->row(op.output, pixel, width));
     }

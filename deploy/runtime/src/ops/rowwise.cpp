@@ -6,17 +6,19 @@ namespace uq {
 namespace {
 
 struct Work {
-    void* sums;           // one output row, [pixel][channel], channels padded to 16
-    void* codes;          // one finished row: bytes or float32
-    uint8_t* bytes[4];    // unpacked input rows
-    float* floats[4];     // the same where the input is float32
-    void* blended;        // uint16 or float32
-    NormSums* norm;       // a block each
+    void* sums;         // one output row, [pixel][channel], channels padded to 16
+    void* codes;        // one finished row: bytes or float32
+    uint8_t* bytes[4];  // unpacked input rows
+    float* floats[4];   // the same where the input is float32
+    void* blended;      // uint16 or float32
+    NormSums* norm;     // a block each
     float* gain;
     float* offset;
 };
 
-bool float_sums(const uq_model& model, const Op& op) { return op.kind == kAdd || model.tensors[op.inputs[0]].is_float; }
+bool float_sums(const uq_model& model, const Op& op) {
+    return op.kind == kAdd || model.tensors[op.inputs[0]].is_float;
+}
 
 Work carve(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3], Carver* carver) {
     const uint64_t channels = round_up(op.output_channels, kBlock);
@@ -65,15 +67,16 @@ Terms terms(uint32_t out, uint32_t factor, uint32_t size) {
 }
 
 // Integers: weights of an axis add up to 4, so an input offset comes out multiplied by 4 for every doubled axis.
-void upsample_codes(Run* run, const Op& op, const Work& work, const Terms& d, const Terms& h, const uint32_t in[3], uint32_t stride) {
+void upsample_codes(Run* run, const Op& op, const Work& work, const Terms& d, const Terms& h, const uint32_t in[3],
+                    uint32_t stride) {
     const Kernels& kernels = run->model->kernels;
     const uint8_t* rows[4];
     uint16_t weights[4];
     uint32_t count = 0;
     for (uint32_t a = 0; a < d.count; ++a) {
         for (uint32_t b = 0; b < h.count; ++b, ++count) {
-            load_codes(run, op.inputs[0], (static_cast<uint64_t>(d.position[a]) * in[1] + h.position[b]) * in[2], in[2], stride,
-                       work.bytes[count]);
+            load_codes(run, op.inputs[0], (static_cast<uint64_t>(d.position[a]) * in[1] + h.position[b]) * in[2], in[2],
+                       stride, work.bytes[count]);
             rows[count] = work.bytes[count];
             weights[count] = static_cast<uint16_t>(d.weight[a] * h.weight[b]);
         }
@@ -91,12 +94,13 @@ void upsample_codes(Run* run, const Op& op, const Work& work, const Terms& d, co
 }
 
 // Floats, axis by axis: depth, height, width.
-void upsample_floats(Run* run, const Op& op, const Work& work, const Terms& d, const Terms& h, const uint32_t in[3], uint32_t stride) {
+void upsample_floats(Run* run, const Op& op, const Work& work, const Terms& d, const Terms& h, const uint32_t in[3],
+                     uint32_t stride) {
     const size_t values = static_cast<size_t>(in[2]) * stride;
     for (uint32_t b = 0; b < h.count; ++b) {
         for (uint32_t a = 0; a < d.count; ++a)
-            load_floats(run, op.inputs[0], (static_cast<uint64_t>(d.position[a]) * in[1] + h.position[b]) * in[2], in[2], stride,
-                        work.floats[2 * b + a]);
+            load_floats(run, op.inputs[0], (static_cast<uint64_t>(d.position[a]) * in[1] + h.position[b]) * in[2],
+                        in[2], stride, work.floats[2 * b + a]);
         float* row = work.floats[2 * b];
         if (d.count == 2)
             for (size_t i = 0; i < values; ++i) row[i] = 3.0f * row[i] + work.floats[2 * b + 1][i];
@@ -167,13 +171,16 @@ void make_sums(Run* run, const Op& op, const Work& work, uint32_t d, uint32_t h,
         upsample_codes(run, op, work, depth, height, in, stride);
 }
 
-void finish_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& arrays, uint64_t pixel, uint32_t count, uint32_t stride) {
+void finish_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& arrays, uint64_t pixel, uint32_t count,
+                uint32_t stride) {
     const Kernels& kernels = run->model->kernels;
     const Target target = run->model->tensors[op.output].target();
     if (float_sums(*run->model, op))
-        kernels.epilogue_f32(static_cast<const float*>(work.sums), stride, count, stride, arrays, target, work.codes, stride);
+        kernels.epilogue_f32(static_cast<const float*>(work.sums), stride, count, stride, arrays, target, work.codes,
+                             stride);
     else
-        kernels.epilogue_i32(static_cast<const int32_t*>(work.sums), stride, count, stride, arrays, target, work.codes, stride);
+        kernels.epilogue_i32(static_cast<const int32_t*>(work.sums), stride, count, stride, arrays, target, work.codes,
+                             stride);
     const PackedRow row = run->row(op.output, pixel, count);
     if (!target.is_float) {
         kernels.store_codes(static_cast<const uint8_t*>(work.codes), stride, row);
@@ -195,15 +202,15 @@ void normalise(Run* run, const Op& op, const Work& work, const uint32_t out[3], 
                 if (is_float)
                     n.add_float(static_cast<const float*>(work.sums) + b * kBlock, stride, out[2]);
                 else
-                    run->model->kernels.norm_sums(static_cast<const int32_t*>(work.sums) + b * kBlock, stride, out[2], n.total, n.high,
-                                                  n.low);
+                    run->model->kernels.norm_sums(static_cast<const int32_t*>(work.sums) + b * kBlock, stride, out[2],
+                                                  n.total, n.high, n.low);
             }
         }
     }
     for (uint32_t b = 0; b < stride / kBlock; ++b) {
         uint32_t left = op.output_channels - b * kBlock;
-        work.norm[b].affine(op.epilogue, b * kBlock, left < kBlock ? left : kBlock, pixels(out), is_float, work.gain + b * kBlock,
-                            work.offset + b * kBlock);
+        work.norm[b].affine(op.epilogue, b * kBlock, left < kBlock ? left : kBlock, pixels(out), is_float,
+                            work.gain + b * kBlock, work.offset + b * kBlock);
     }
 }
 

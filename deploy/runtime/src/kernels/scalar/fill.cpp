@@ -29,16 +29,23 @@ void conv(const ConvTile& tile) {
                 Input a[kGroup];
                 memcpy(a, bytes, sizeof a);
                 for (uint32_t o = 0; o < kBlock; ++o)
-                    for (uint32_t k = 0; k < kGroup; ++k) sums[o] += static_cast<Sum>(w[o * kGroup + k]) * static_cast<Sum>(a[k]);
+                    for (uint32_t k = 0; k < kGroup; ++k)
+                        sums[o] += static_cast<Sum>(w[o * kGroup + k]) * static_cast<Sum>(a[k]);
             }
         }
         memcpy(out, sums, sizeof sums);
     }
 }
 
-void uq_conv_w8a8_6x16__scalar(const ConvTile& tile) { conv<uint8_t, int8_t, uint32_t, 4>(tile); }
-void uq_conv_w16a16_6x16__scalar(const ConvTile& tile) { conv<int16_t, int16_t, uint32_t, 2>(tile); }
-void uq_conv_w32a32_6x16__scalar(const ConvTile& tile) { conv<float, float, float, 1>(tile); }
+void uq_conv_w8a8_6x16__scalar(const ConvTile& tile) {
+    conv<uint8_t, int8_t, uint32_t, 4>(tile);
+}
+void uq_conv_w16a16_6x16__scalar(const ConvTile& tile) {
+    conv<int16_t, int16_t, uint32_t, 2>(tile);
+}
+void uq_conv_w32a32_6x16__scalar(const ConvTile& tile) {
+    conv<float, float, float, 1>(tile);
+}
 
 // Half to even for |r| < 2^22: 1.5 * 2^23 leaves no fraction bit, so the addition itself rounds.
 float round_half_even(float r) {
@@ -57,8 +64,8 @@ uint8_t to_code(float y, const Target& target) {
 
 // Every operation is one rounded float32 operation (-ffp-contract=off): multiply, add, slope, multiply, add.
 template <typename Sum>
-void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays, const Target& target,
-              void* dst, size_t dst_stride) {
+void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays,
+              const Target& target, void* dst, size_t dst_stride) {
     for (uint32_t p = 0; p < pixels; ++p) {
         const Sum* in = sums + p * stride;
         for (uint32_t c = 0; c < channels; ++c) {

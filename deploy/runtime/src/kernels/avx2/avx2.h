@@ -1,0 +1,23 @@
+// What the files of this folder give to fill.cpp. Everything here is compiled with -mavx2: nothing inline may be
+// shared with other folders.
+#ifndef UNETQ_AVX2_H
+#define UNETQ_AVX2_H
+
+#include "../kernels.h"
+
+namespace uq {
+
+void uq_conv_w8a8n_6x16__avx2(const ConvTile& tile);
+void uq_conv_w16a16_6x16__avx2(const ConvTile& tile);
+void uq_conv_w32a32_6x16__avx2(const ConvTile& tile);
+void uq_interleave_w8__avx2(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst);
+void uq_epilogue_i32__avx2(const int32_t* sums, size_t stride, uint32_t pixels, uint32_t channels,
+                           const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
+void uq_epilogue_f32__avx2(const float* sums, size_t stride, uint32_t pixels, uint32_t channels,
+                           const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
+void uq_quantize__avx2(const float* src, size_t count, const Target& target, uint8_t* dst);
+void uq_fill_rows__avx2(Kernels* kernels);
+
+}  // namespace uq
+
+#endif

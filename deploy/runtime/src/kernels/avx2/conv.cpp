@@ -1,0 +1,150 @@
+// Convolution tiles of 6 pixels x 16 output channels: 12 accumulators, 2 registers of weights, 1 broadcast, 1 product.
+#include <immintrin.h>
+#include <string.h>
+
+#include "avx2.h"
+
+namespace uq {
+namespace {
+
+constexpr uint32_t P = kTilePixels;
+constexpr size_t kStepBytes = 64;  // 16 output channels x 4 bytes of operands, in every scheme
+
+// 4 bytes of input in every lane: 4 channels' codes, 2 words, or 1 float.
+inline __m256i broadcast(const uint8_t* bytes) {
+    int32_t value;
+    memcpy(&value, bytes, sizeof value);
+    return _mm256_set1_epi32(value);
+}
+
+inline __m256i load(const void* at) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(at));
+}
+inline void store(void* at, __m256i value) {
+    _mm256_storeu_si256(static_cast<__m256i*>(at), value);
+}
+
+}  // namespace
+
+// vpmaddubsw: int16 lane = a[2i] * w[2i] + a[2i+1] * w[2i+1], a unsigned and w signed bytes. Lanes are added in int16
+// up to the flush points that prepare.cpp proved from the weights, then pairs of lanes are widened into the int32 sums.
+void uq_conv_w8a8n_6x16__avx2(const ConvTile& tile) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (uint32_t first = 0; first < tile.pixel_count; first += P) {
+        const uint8_t* pixel[P];
+        for (uint32_t p = 0; p < P; ++p) pixel[p] = tile.rows + tile.pixel_offsets[first + p];
+        auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
+        auto* w = static_cast<const uint8_t*>(tile.weights);
+        __m256i lanes[P][2];
+        for (uint32_t p = 0; p < P; ++p) lanes[p][0] = lanes[p][1] = _mm256_setzero_si256();
+        for (uint32_t s = 0; s < tile.segment_count; ++s) {
+            const Segment& segment = tile.segments[s];
+            ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
+            const ptrdiff_t end = at + static_cast<ptrdiff_t>(segment.step_count) * 4;
+            for (; at < end; at += 4, w += kStepBytes) {
+                const __m256i w0 = load(w), w1 = load(w + 32);
+                for (uint32_t p = 0; p < P; ++p) {
+                    const __m256i a = broadcast(pixel[p] + at);
+                    lanes[p][0] = _mm256_add_epi16(lanes[p][0], _mm256_maddubs_epi16(a, w0));
+                    lanes[p][1] = _mm256_add_epi16(lanes[p][1], _mm256_maddubs_epi16(a, w1));
+                }
+            }
+            if (!segment.flush && s + 1 < tile.segment_count) continue;
+            for (uint32_t p = 0; p < P; ++p) {
+                for (uint32_t v = 0; v < 2; ++v) {
+                    int32_t* sum = sums + p * kBlock + v * 8;
+                    store(sum, _mm256_add_epi32(load(sum), _mm256_madd_epi16(lanes[p][v], ones)));
+                    lanes[p][v] = _mm256_setzero_si256();
+                }
+            }
+        }
+    }
+}
+
+// vpmaddwd: int32 lane = a[2i] * w[2i] + a[2i+1] * w[2i+1] in words, where bytes could saturate int16.
+void uq_conv_w16a16_6x16__avx2(const ConvTile& tile) {
+    for (uint32_t first = 0; first < tile.pixel_count; first += P) {
+        const uint8_t* pixel[P];
+        for (uint32_t p = 0; p < P; ++p) pixel[p] = tile.rows + tile.pixel_offsets[first + p];
+        auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
+        auto* w = static_cast<const uint8_t*>(tile.weights);
+        __m256i lanes[P][2];
+        for (uint32_t p = 0; p < P; ++p)
+            for (uint32_t v = 0; v < 2; ++v) lanes[p][v] = load(sums + p * kBlock + v * 8);
+        for (uint32_t s = 0; s < tile.segment_count; ++s) {
+            const Segment& segment = tile.segments[s];
+            ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
+            const ptrdiff_t end = at + static_cast<ptrdiff_t>(segment.step_count) * 4;
+            for (; at < end; at += 4, w += kStepBytes) {
+                const __m256i w0 = load(w), w1 = load(w + 32);
+                for (uint32_t p = 0; p < P; ++p) {
+                    const __m256i a = broadcast(pixel[p] + at);
+                    lanes[p][0] = _mm256_add_epi32(lanes[p][0], _mm256_madd_epi16(a, w0));
+                    lanes[p][1] = _mm256_add_epi32(lanes[p][1], _mm256_madd_epi16(a, w1));
+                }
+            }
+        }
+        for (uint32_t p = 0; p < P; ++p)
+            for (uint32_t v = 0; v < 2; ++v) store(sums + p * kBlock + v * 8, lanes[p][v]);
+    }
+}
+
+void uq_conv_w32a32_6x16__avx2(const ConvTile& tile) {
+    for (uint32_t first = 0; first < tile.pixel_count; first += P) {
+        const uint8_t* pixel[P];
+        for (uint32_t p = 0; p < P; ++p) pixel[p] = tile.rows + tile.pixel_offsets[first + p];
+        auto* sums = static_cast<float*>(tile.sums) + static_cast<size_t>(first) * kBlock;
+        auto* w = static_cast<const uint8_t*>(tile.weights);
+        __m256 lanes[P][2];
+        for (uint32_t p = 0; p < P; ++p)
+            for (uint32_t v = 0; v < 2; ++v) lanes[p][v] = _mm256_loadu_ps(sums + p * kBlock + v * 8);
+        for (uint32_t s = 0; s < tile.segment_count; ++s) {
+            const Segment& segment = tile.segments[s];
+            ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
+            const ptrdiff_t end = at + static_cast<ptrdiff_t>(segment.step_count) * 4;
+            for (; at < end; at += 4, w += kStepBytes) {
+                const __m256 w0 = _mm256_castsi256_ps(load(w)), w1 = _mm256_castsi256_ps(load(w + 32));
+                for (uint32_t p = 0; p < P; ++p) {
+                    const __m256 a = _mm256_castsi256_ps(broadcast(pixel[p] + at));
+                    lanes[p][0] = _mm256_add_ps(lanes[p][0], _mm256_mul_ps(a, w0));
+                    lanes[p][1] = _mm256_add_ps(lanes[p][1], _mm256_mul_ps(a, w1));
+                }
+            }
+        }
+        for (uint32_t p = 0; p < P; ++p)
+            for (uint32_t v = 0; v < 2; ++v) _mm256_storeu_ps(sums + p * kBlock + v * 8, lanes[p][v]);
+    }
+}
+
+// Steps of 8 rows are columns of 4 bytes: an 8x8 transposition of 32-bit words for 8 steps at a time.
+void uq_interleave_w8__avx2(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst) {
+    uint32_t s = 0;
+    for (; s + 8 <= steps; s += 8) {
+        for (uint32_t half = 0; half < 2; ++half) {
+            __m256i r[8], t[8];
+            for (uint32_t i = 0; i < 8; ++i)
+                r[i] = load(rows + (half * 8 + i) * row_stride + static_cast<size_t>(s) * 4);
+            for (uint32_t i = 0; i < 4; ++i) {
+                t[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+            }
+            for (uint32_t i = 0; i < 2; ++i) {
+                r[4 * i + 0] = _mm256_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+                r[4 * i + 1] = _mm256_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+                r[4 * i + 2] = _mm256_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+                r[4 * i + 3] = _mm256_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+            }
+            int8_t* out = dst + static_cast<size_t>(s) * kStepBytes + half * 32;
+            for (uint32_t i = 0; i < 4; ++i) {
+                store(out + i * kStepBytes, _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
+                store(out + (i + 4) * kStepBytes, _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
+            }
+        }
+    }
+    for (; s < steps; ++s)
+        for (uint32_t o = 0; o < kBlock; ++o)
+            memcpy(dst + static_cast<size_t>(s) * kStepBytes + o * 4,
+                   rows + o * row_stride + static_cast<size_t>(s) * 4, 4);
+}
+
+}  // namespace uq

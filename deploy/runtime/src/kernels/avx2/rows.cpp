@@ -1,0 +1,23 @@
+// The row kernels again, vectorised by the compiler under this folder's flags.
+#include <string.h>
+
+#include "avx2.h"
+
+namespace uq {
+namespace {
+
+#include "../rows.inc"
+
+}  // namespace
+
+void uq_fill_rows__avx2(Kernels* kernels) {
+    kernels->load_codes = load_codes;
+    kernels->store_codes = store_codes;
+    kernels->unpack_weights = unpack_weights;
+    kernels->maximum = maximum;
+    kernels->blend_rows = blend_rows;
+    kernels->double_row = double_row;
+    kernels->norm_sums = norm_sums;
+}
+
+}  // namespace uq

@@ -1,0 +1,35 @@
+"""The compiled runtime for tests: the package's own, or one built for the session when there is none."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from unetq import native
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "deploy" / "runtime"
+
+
+def ensure_library(folder: Path) -> Path:
+    """The library's path; builds it into ``folder`` and points UNETQ_LIBRARY there where it is missing."""
+    if native.library_path().exists():
+        return native.library_path()
+    if not shutil.which("make"):
+        pytest.skip("no compiled runtime and no make to build it")
+    target = folder / "libunetq.so"
+    command = ["make", "-C", str(SOURCES), f"OUT={target}", f"BUILD={folder / 'build'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"the runtime does not compile:\n{done.stderr[-3000:]}")
+    os.environ["UNETQ_LIBRARY"] = str(target)
+    return target
+
+
+def instruction_sets() -> list[str]:
+    """What this processor can be tested with."""
+    info = Path("/proc/cpuinfo")
+    has_avx2 = info.exists() and " avx2 " in info.read_text().replace("\n", " ")
+    return ["scalar", "avx2"] if has_avx2 else ["scalar"]

@@ -1,0 +1,213 @@
+"""C++ = NumPy, to the bit: every tensor of random programs, scalar and SIMD, inputs pushed to the extremes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from native_library import ensure_library, instruction_sets
+from paper_program import paper_program
+from random_programs import random_float_program, random_input, random_integer_program
+
+from unetq.export.modelfile import save
+from unetq.export.program import Conv, Epilogue, InstanceNorm, Program, Quantize, TensorSpec
+from unetq.fixedpoint import Grid
+from unetq.runtime import Runtime
+
+ISAS = instruction_sets()
+BATCH = 13  # programs a test, 40 tests: 520 programs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ensure_library(tmp_path_factory.mktemp("runtime"))
+
+
+def first_mismatches(expected: np.ndarray, found: np.ndarray) -> str:
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return f"{expected.dtype}{expected.shape} became {found.dtype}{found.shape}"
+    places = np.argwhere(expected != found)
+    shown = [f"{tuple(int(i) for i in p)}: {expected[tuple(p)]} became {found[tuple(p)]}" for p in places[:4]]
+    return f"{len(places)} of {expected.size} in {expected.shape}; {'; '.join(shown)}"
+
+
+def compare(program: Program, x: np.ndarray, path: Path, label: str, tolerance: float = 0.0) -> None:
+    """Every tensor and the logits in every instruction set; ``tolerance`` is relative to a tensor's range."""
+    save(program, path)
+    expected: dict[str, Any] = {}
+    with np.errstate(all="ignore"):
+        logits = program.run(x, expected)
+    for isa in ISAS:
+        with Runtime(path, isa=isa) as runtime:
+            assert runtime.isa == isa
+            found: dict[str, Any] = {}
+            result = runtime.run(x, found)
+        assert list(found) == list(expected), label
+        for op in program.ops:
+            name = program.tensors[op.output].name
+            told = f"{label}, {isa}, {type(op).__name__} {op.name}: {first_mismatches(expected[name], found[name])}"
+            if tolerance == 0:
+                assert found[name].dtype == expected[name].dtype and np.array_equal(found[name], expected[name]), told
+            else:
+                reach = max(float(np.abs(expected[name]).max()), 1e-3)
+                assert np.allclose(found[name], expected[name], rtol=0, atol=tolerance * reach), told
+        if tolerance == 0:
+            assert np.array_equal(result, logits), f"{label}, {isa}: logits: {first_mismatches(logits, result)}"
+
+
+@pytest.mark.parametrize("block", range(40))
+def test_random_programs(block: int, tmp_path: Path) -> None:
+    for seed in range(10_000 + block * BATCH, 10_000 + (block + 1) * BATCH):
+        program = random_integer_program(seed)
+        x = random_input(program, seed, batch=1 + seed % 2)
+        compare(program, x, tmp_path / "m.uqm", f"seed {seed}, input {x.shape}")
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_random_float_programs(block: int, tmp_path: Path) -> None:
+    for seed in range(20_000 + block * 10, 20_000 + (block + 1) * 10):
+        program = random_float_program(seed)
+        x = random_input(program, seed)
+        compare(program, x, tmp_path / "m.uqm", f"seed {seed}, input {x.shape}", tolerance=1e-5)
+
+
+def one_conv(op: Conv, grid: Grid, channels: int, out: Grid, rank: int = 2) -> Program:
+    tensors = (
+        TensorSpec("input", channels, None),
+        TensorSpec("x", channels, grid),
+        TensorSpec("y", op.weight.shape[0], out),
+        TensorSpec("logits", op.weight.shape[0], None),
+    )
+    ones, zeros = np.ones(op.weight.shape[0], np.float32), np.zeros(op.weight.shape[0], np.float32)
+    identity = np.eye(op.weight.shape[0], dtype=np.int8)[:, :, None, None, None]
+    head = Conv("head", (2,), 3, identity, 2, "twos_complement", ones[:1], Epilogue(ones, zeros))
+    return Program(tensors, (Quantize("quantize", (0,), 1), op, head), 0, 3, 3 if rank == 3 else 2, (1, 1, 1))
+
+
+def plain_epilogue(channels: int, reach: float) -> Epilogue:
+    return Epilogue(np.full(channels, 100.0 / reach, np.float32), np.linspace(-3, 3, channels).astype(np.float32))
+
+
+EXTREMES = [(8, 8), (8, 7), (7, 8), (6, 8), (4, 6), (3, 7), (2, 2), (1, 8), (8, 1)]
+
+
+@pytest.mark.parametrize(("weight_bits", "act_bits"), EXTREMES)
+@pytest.mark.parametrize("signed", [False, True])
+def test_long_sums_at_the_extremes(weight_bits: int, act_bits: int, signed: bool, tmp_path: Path) -> None:
+    """Hundreds of channels of the largest products, of one sign and alternating: where narrow sums would overflow."""
+    low, high = -(1 << (weight_bits - 1)), (1 << (weight_bits - 1)) - 1
+    grid = Grid(act_bits, signed, 1.0)
+    random = np.random.default_rng(weight_bits * 10 + act_bits)
+    for channels in (37, 260):
+        rows = [np.full(channels, low), np.full(channels, high), np.where(np.arange(channels) % 2, low, high)]
+        rows += [np.where(np.arange(channels) < channels // 2, low, high), random.choice([low, high], channels)]
+        rows += [random.integers(low, high + 1, channels) for _ in range(14)]
+        weight = np.stack(rows).astype(np.int8)[:, :, None, None, None].repeat(3, 3).repeat(3, 4)
+        reach = float(
+            np.abs(weight.astype(int)).reshape(len(rows), -1).sum(axis=1).max() * max(grid.high, -grid.low, 1)
+        )
+        op = Conv(
+            "conv", (1,), 2, weight, weight_bits, "twos_complement", np.ones(1, np.float32),
+            plain_epilogue(len(rows), reach), pad_before=(0, 1, 1), pad_after=(0, 1, 1),
+        )  # fmt: skip
+        program = one_conv(op, grid, channels, Grid(8, True, 0.5))
+        images = [np.full((channels, 4, 5), v, np.float32) for v in (grid.low, grid.high, 1e9, -1e9)]
+        images += [
+            random.choice([-1e9, 1e9], (channels, 4, 5)).astype(np.float32),
+            random.normal(0, 50, (channels, 4, 5)),
+        ]
+        label = f"W{weight_bits}A{act_bits} signed={signed}, {channels} channels"
+        compare(program, np.stack(images).astype(np.float32), tmp_path / "m.uqm", label)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize(
+    ("rank", "size"), [(2, (1, 61, 47)), (2, (1, 3, 1500)), (2, (1, 1100, 2)), (3, (9, 14, 17)), (3, (30, 5, 9))]
+)
+def test_images_of_many_strips(
+    transposed: bool, norm: bool, rank: int, size: tuple[int, int, int], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(7)
+    kernel, stride = (3 if rank == 3 else 1, 3, 3), (2 if rank == 3 else 1, 2, 2) if transposed else (1, 1, 1)
+    weight = random.integers(-8, 8, (21, 5, *kernel)).astype(np.int8)
+    epilogue = plain_epilogue(21, 5 * 27 * 8 * 20)
+    if norm:
+        values = random.standard_normal((2, 21)).astype(np.float32) * 20
+        epilogue = Epilogue(
+            np.full(21, 0.01, np.float32), np.zeros(21, np.float32), instance_norm=InstanceNorm(1e-5, *values)
+        )
+    pads = (1 if rank == 3 else 0, 1, 1)
+    op = Conv(
+        "conv", (1,), 2, weight, 4, "twos_complement", np.ones(1, np.float32), epilogue, stride=stride,
+        pad_before=pads, pad_after=pads, transposed=transposed,
+        output_padding=(0, 1, 1) if transposed else (0, 0, 0),
+    )  # fmt: skip
+    program = one_conv(op, Grid(6, False, 0.125), 5, Grid(8, True, 0.5), rank)
+    x = np.abs(random.standard_normal((1, 5, *size[3 - rank :]))).astype(np.float32) * 4
+    compare(program, x, tmp_path / "m.uqm", f"size {size}, transposed={transposed}, norm={norm}")
+
+
+@pytest.mark.parametrize("groups", [2, 3, 8, 24, 48])
+def test_groups_across_blocks(groups: int, tmp_path: Path) -> None:
+    """Groups that are narrower than, as wide as and wider than the 16 channels of a block, and do not align with it."""
+    random = np.random.default_rng(groups)
+    weight = random.integers(-8, 8, (48, 48 // groups, 1, 3, 3)).astype(np.int8)
+    op = Conv(
+        "conv", (1,), 2, weight, 4, "twos_complement", np.ones(48, np.float32), plain_epilogue(48, 9 * 48 * 8 * 16),
+        pad_before=(0, 1, 1), pad_after=(0, 1, 1), groups=groups,
+    )  # fmt: skip
+    program = one_conv(op, Grid(5, True, 0.25), 48, Grid(7, True, 0.5))
+    x = random.standard_normal((1, 48, 7, 9)).astype(np.float32) * 3
+    compare(program, x, tmp_path / "m.uqm", f"{groups} groups")
+
+
+def test_the_papers_network(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).standard_normal((1, 1, 40, 56)).astype(np.float32)
+    compare(paper_program(4, 6), x, tmp_path / "m.uqm", "paper W4A6")
+
+
+def test_builder_covers_every_operation() -> None:
+    """The random programs of this file really contain what they are meant to test."""
+    seen: set[str] = set()
+    for seed in range(10_000, 10_000 + 40 * BATCH):
+        program = random_integer_program(seed)
+        for op in program.ops:
+            seen.add(type(op).__name__)
+            seen |= {
+                f"{type(op).__name__}.{v}" for v in (getattr(op, "mode", None), getattr(op, "weight_kind", None)) if v
+            }
+            if isinstance(op, Conv):
+                seen |= {
+                    f"bits{op.weight_bits}",
+                    "transposed" if op.transposed else "ordinary",
+                    f"inputs{len(op.inputs)}",
+                }
+                seen |= {"groups"} if op.groups > 1 else set()
+                seen |= {"norm"} if op.epilogue.instance_norm else set()
+        seen |= {f"a{t.grid.bits}{t.grid.signed}{t.grid.rounding}" for t in program.tensors if t.grid}
+    wanted = {
+        "Quantize",
+        "MaxPool",
+        "Add",
+        "Pointwise",
+        "Concat",
+        "Upsample.nearest",
+        "Upsample.linear",
+        "Pad.zero",
+        "Pad.replicate",
+    }
+    wanted |= {
+        "Conv.binary",
+        "Conv.twos_complement",
+        "transposed",
+        "ordinary",
+        "groups",
+        "norm",
+        "inputs1",
+        "inputs2",
+        "inputs3",
+    }
+    wanted |= {f"bits{b}" for b in range(1, 9)}
+    wanted |= {f"a{b}{s}{r}" for b in range(1, 9) for s in (True, False) for r in ("half_even", "toward_zero")}
+    assert wanted <= seen, sorted(wanted - seen)
