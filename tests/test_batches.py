@@ -148,6 +148,21 @@ def test_augmented_labels_are_never_mixed() -> None:
         assert set(truth.unique().tolist()) <= {0, 2}, f"seed {seed}"
 
 
+def test_the_number_of_threads_changes_no_view() -> None:
+    rng = np.random.default_rng(0)
+    picture, label = rng.normal(size=(1, 288, 288)).astype(np.float32), rng.integers(0, 2, (288, 288), dtype=np.uint8)
+    view, before = Augmentation((192, 192)), torch.get_num_threads()
+    try:
+        for seed in range(12):
+            views = []
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                views.append(view(picture, label, seed))
+            assert equal(*views), f"seed {seed}"
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_augmentation_leaves_its_input_alone() -> None:
     picture, label = np.random.default_rng(0).random((1, 96, 96), np.float32), np.zeros((96, 96), np.uint8)
     copy = picture.copy()

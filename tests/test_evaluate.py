@@ -1,16 +1,19 @@
 """Scores in the shipped arithmetic, labelled; overlays; the schema that reports read."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from small_runs import small
 
 from unetq.data import resolve_dataset
 from unetq.errors import CheckpointError, ConfigError, DataError
 from unetq.evaluate import evaluate
+from unetq.export.run import export
 from unetq.metrics import count
 from unetq.preprocess import decide, normalize
 from unetq.report.schema import Metrics
@@ -33,6 +36,10 @@ def test_file_and_return_value_agree_with_the_schema(low_bit: Path, metrics: dic
     found = Metrics.model_validate(metrics)
     assert found.run == "w4a6" and found.bits.weight == 4 and found.network.parameters > 0
     assert found.cost.model_file_bytes and found.cost.weight_bytes < found.cost.float_weight_bytes
+
+
+def test_the_file_size_is_that_of_the_export(low_bit: Path, metrics: dict, tmp_path: Path) -> None:
+    assert metrics["cost"]["model_file_bytes"] == export(low_bit, tmp_path / "m.uqm")["bytes"]
 
 
 def test_integer_is_the_default_and_labelled(metrics: dict) -> None:
@@ -121,14 +128,26 @@ def test_refusals(low_bit: Path, tmp_path: Path) -> None:
         evaluate(tmp_path)
 
 
-def test_a_split_the_data_cannot_give_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train(small(quant={"weight_bits": 32, "act_bits": 32}, train={"float_steps": 2}), tmp_path / "run")
-    from unetq_datasets import phantom
+def test_a_split_the_data_cannot_give_passes_through(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(tmp_path / "train-volume.tif", rng.integers(0, 255, (24, 48, 48), dtype=np.uint8))
+    tifffile.imwrite(tmp_path / "train-labels.tif", rng.integers(0, 2, (24, 48, 48), dtype=np.uint8) * 255)
+    check_em(tmp_path, tmp_path / "run")
 
-    def refuse(*arguments: object) -> None:
-        raise DataError("the stack has 24 slices; test needs 30")
 
-    monkeypatch.setattr(phantom, "DATASET", phantom.DATASET.__class__(**{**phantom.DATASET.__dict__, "loader": refuse}))
-    with pytest.raises(DataError, match="24 slices"):
-        evaluate(run, "test")
+def test_the_real_stack(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    check_em(real_data("em"), tmp_path / "run")
+
+
+def check_em(folder: Path, out: Path) -> None:
+    """A stack of 24 labelled slices gives the validation split, and says why it has no test split."""
+    experiment = small(data={"name": "em"}, train={"float_steps": 2, "quant_steps": 2})
+    experiment.data.options.clear()
+    run = train(experiment, out, data=folder)
+    with pytest.raises(DataError, match="24"):
+        evaluate(run, "test", data=folder)
     assert not (run / "metrics.json").exists()
+    found = evaluate(run, data=folder)
+    assert [s["id"] for s in found["splits"]["validation"]["integer"]["slices"]] == [
+        f"em-{i:03d}" for i in range(20, 24)
+    ]

@@ -41,6 +41,16 @@ def test_the_file_computes_what_the_run_computes(tmp_path: Path, bits: tuple[int
     assert (tmp_path / "again.uqm").read_bytes() == (tmp_path / "m.uqm").read_bytes()
 
 
+def test_a_network_that_pads_odd_sizes_still_accepts_many(tmp_path: Path) -> None:
+    """BasicUNet pads where a size is odd; lowered at the crop of 40 pixels its program would take no other size."""
+    experiment = small(network={"name": "basic_unet"}, train={"crop": 40, "float_steps": 2, "quant_steps": 2})
+    experiment.network.options = {"features": [4, 4, 8, 8, 8, 4]}
+    export(train(experiment, tmp_path / "run"), tmp_path / "m.uqm")
+    program, _ = load(tmp_path / "m.uqm")
+    assert program.fixed_size is None
+    assert program.run(np.zeros((1, 1, 32, 64), np.float32)).shape == (1, 1, 32, 64)
+
+
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a run folder"):
         export(tmp_path, tmp_path / "m.uqm")

@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms.compose import Compose
-from monai.transforms.intensity.dictionary import (
-    RandGaussianSmoothd,
-    RandScaleIntensityFixedMeand,
-    RandStdShiftIntensityd,
-)
+from monai.transforms.intensity.dictionary import RandGaussianSmoothd, RandScaleIntensityd, RandShiftIntensityd
 from monai.transforms.spatial.dictionary import Rand2DElasticd, RandAffined, RandFlipd, RandRotate90d
 from numpy.typing import NDArray
 
 from .fixedpoint import F32
+from .preprocess import SMALLEST_STD
 
 MARGIN = 0.25  # of the crop on each side: what rotation, scaling and elastic moves may bring into view
 TURN, ZOOM, SHEAR = float(np.deg2rad(15.0)), 0.1, 0.05
@@ -51,11 +48,10 @@ class Augmentation:
         flips = [RandFlipd(_BOTH, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
         turns = [RandRotate90d(_BOTH, prob=0.75)] if crop[0] == crop[1] else []
         self._moves = Compose([*flips, *turns])
-        # Relative to the image's own mean and spread, so that they suit z-scores, windows and raw values alike.
         self._intensity = Compose(
             [
-                RandScaleIntensityFixedMeand("image", factors=0.25, prob=0.5, fixed_mean=True),
-                RandStdShiftIntensityd("image", factors=0.25, prob=0.5),
+                RandScaleIntensityd("image", factors=0.25, prob=0.5),
+                RandShiftIntensityd("image", offsets=0.25, prob=0.5),
                 RandGaussianSmoothd("image", sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0), prob=0.15),
             ]
         )
@@ -80,8 +76,21 @@ class Augmentation:
             rows = slice(self.margin[0], self.margin[0] + self.crop[0])
             columns = slice(self.margin[1], self.margin[1] + self.crop[1])
             views = {key: view[:, rows, columns] for key, view in views.items()}
-        views = _apply(self._intensity, _apply(self._moves, views, seeds[1]), seeds[2])
-        return _plain(views["image"], torch.float32), _plain(views["label"][0], torch.int64)
+        views = _apply(self._moves, views, seeds[1])
+        truth = _plain(views["label"][0], torch.int64)
+        return self._change_intensity(_plain(views["image"], torch.float32), seeds[2]), truth
+
+    def _change_intensity(self, image: torch.Tensor, seed: Any) -> torch.Tensor:
+        """Contrast, brightness and blur, relative to the view's own mean and spread.
+
+        So they suit z-scores, windows and raw values alike. The two statistics are NumPy's: torch's
+        sums depend on the number of threads in the last bit, and a view must depend on its seed only.
+        """
+        values = image.numpy()
+        centre = float(values.mean(dtype=np.float64))
+        spread = max(float(values.std(dtype=np.float64)), SMALLEST_STD)
+        changed = _apply(self._intensity, {"image": (image - centre) / spread}, seed)
+        return _plain(changed["image"], torch.float32) * spread + centre
 
 
 def _apply(transform: Compose, views: dict[str, torch.Tensor], seed: Any) -> dict[str, torch.Tensor]:

@@ -102,7 +102,7 @@ class TrainConfig(_Section):
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0.0)
     quant_lr: float = Field(default=2e-4, gt=0.0)
-    step_size_lr: float = Field(default=1e-3, ge=0.0)
+    step_size_lr: float = Field(default=1e-2, ge=0.0)
     weight_decay: float = Field(default=1e-4, ge=0.0)
     warmup: int = Field(default=20, ge=0)
     schedule: Literal["cosine", "step", "constant"] = "cosine"

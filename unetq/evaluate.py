@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from . import files
+from .checkpoint import Checkpoint
 from .cost import cost
 from .data import DatasetSpec, Sample
 from .errors import DataError, DeviceError, OutputError, UnsupportedError
 from .export.lower import lower
-from .export.program import Program
+from .export.program import ModelMeta, Program
+from .export.run import model_meta
 from .metrics import SliceScore, summarize
 from .nets import build_network, count_parameters
 from .preprocess import padded_size
@@ -89,7 +91,8 @@ def evaluate(
     metrics = _previous(run, identity)
     if not metrics:
         size = padded_size(samples[0].image.shape[1:], (multiple, multiple))
-        metrics = _describe(run, spec, quantized.cpu(), size, identity)
+        metrics = _describe(run, spec, quantized.cpu(), size, checkpoint)
+        metrics["checkpoint"] = identity
     metrics["run"] = run.name  # a folder can be moved
     metrics["splits"].setdefault(split, {}).update({key: value.record for key, value in results.items()})
     _write_overlays(run, split, samples, results)
@@ -126,7 +129,7 @@ def _previous(run: Run, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe(
-    run: Run, spec: DatasetSpec, quantized: QuantNet, size: Sequence[int], identity: dict[str, Any]
+    run: Run, spec: DatasetSpec, quantized: QuantNet, size: Sequence[int], checkpoint: Checkpoint
 ) -> dict[str, Any]:
     experiment = run.experiment
     parameters = count_parameters(build_network(experiment.network.name, experiment.network.options))
@@ -141,7 +144,6 @@ def _describe(
             f"Whole slices of {spec.name!r}; the validation slices also chose the checkpoint. "
             f"Options: {json.dumps(spec.complete_options(experiment.data.options))}."
         ),
-        "checkpoint": identity,
         "network": {"name": experiment.network.name, "options": run.network["options"], "parameters": parameters},
         "bits": {
             "weight": quant.weight_bits,
@@ -154,17 +156,17 @@ def _describe(
         },
         "labels": list(spec.labels),
         "seed": experiment.seed,
-        "cost": {**cost(program, size, parameters).summary(), **_measured(program, size)},
+        "cost": {**cost(program, size, parameters).summary(), **_measured(program, model_meta(run, checkpoint), size)},
         "splits": {},
     }
 
 
-def _measured(program: Program, size: Sequence[int]) -> dict[str, int | None]:
+def _measured(program: Program, meta: ModelMeta, size: Sequence[int]) -> dict[str, int | None]:
     """What only the file and the runtime can tell: bytes on disk and of the arena (None without the library)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.uqm"
         try:
-            program.save(path)
+            program.save(path, meta)
         except UnsupportedError:
             return {"model_file_bytes": None, "arena_bytes": None}
         model_bytes = path.stat().st_size

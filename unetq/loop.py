@@ -170,7 +170,9 @@ class Loop:
             state.step += 1
             due = self._validation_due()
             if due or state.step % LOG_EVERY == 0 or state.step == steps:
-                state.loss = self._check(loss)
+                if not bool(self._finite):
+                    raise self._diverged("the loss")
+                state.loss = float(loss)
                 self.progress.step(state.step, state.loss)
                 self._report()
             if self.on_step is not None:
@@ -213,11 +215,6 @@ class Loop:
             f"training stopped and {kept}. "
             f"Start a new run with a smaller {rate}, a longer train.warmup or train.precision=32."
         )
-
-    def _check(self, loss: Tensor) -> float:
-        if not bool(self._finite):
-            raise self._diverged("the loss")
-        return float(loss)
 
     def _validation_due(self) -> bool:
         step = self.state.step
@@ -275,8 +272,10 @@ class Loop:
         return bool(torch.as_tensor(self.fabric.all_reduce(wish, reduce_op="sum")) > 0)
 
     def _require_finite_weights(self) -> None:
-        if not (bool(self._finite) and checkpoints.all_finite(self.stage.network)):
-            raise self._diverged("a weight or the loss")
+        if not bool(self._finite):
+            raise self._diverged("the loss")
+        if not checkpoints.all_finite(self.stage.network):
+            raise self._diverged("a weight")
 
     def _save_last(self) -> None:
         self._require_finite_weights()

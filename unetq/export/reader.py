@@ -29,8 +29,9 @@ from .program import (
     TensorSpec,
     Upsample,
 )
-from .records import LABEL, MAX_CHANNELS, MAX_EXTENT, MAX_NAME, OP, PROGRAM, RECORD_BYTES, SECTIONS, TENSOR, padded
+from .records import LABEL, MAX_CHANNELS, MAX_EXTENT, MAX_NAME, OP, PROGRAM, TENSOR
 from .validate import check_meta, check_program
+
 
 class _Reader:
     """The sections with checked access to names, blobs and operands."""

@@ -4,11 +4,38 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import __version__
+from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, OutputError
-from ..runs import FLOAT, QUANT, checkpoint_path, dataset_of, open_run
+from ..preprocess import padded_size
+from ..runs import FLOAT, QUANT, Run, checkpoint_path, dataset_of, open_run
+from ..scoring import input_multiple
 from .lower import lower
 from .program import ModelMeta
+
+
+def model_meta(run: Run, checkpoint: Checkpoint) -> ModelMeta:
+    """What the model file of a run's ``checkpoint`` says of its data and origin; no times, so that it is repeatable."""
+    spec, preprocessing = dataset_of(run.experiment)
+    return ModelMeta(
+        name=run.name,
+        labels=tuple(spec.labels),
+        label_values=tuple(spec.label_values),
+        preprocessing=preprocessing,
+        provenance={
+            "unetq": __version__,
+            "dataset": spec.name,
+            "network": run.network,
+            "quant": run.experiment.quant.model_dump(),
+            "seed": run.experiment.seed,
+            "stage": checkpoint.info["stage"],
+            "step": checkpoint.info["state"]["step"],
+            "validation_dice": checkpoint.info.get("dice"),
+            "checkpoint_sha256": hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
+        },
+    )
 
 
 def export(run_folder: Path, out: Path) -> dict[str, Any]:
@@ -33,30 +60,14 @@ def export(run_folder: Path, out: Path) -> dict[str, Any]:
     if any(out.exists() and path.exists() and out.samefile(path) for path in own):
         raise OutputError(f"{out} is a file of the run itself; choose another place for the model.")
     quantized, checkpoint = run.quantized()
-    program = lower(quantized, run.example(checkpoint))
-    spec, preprocessing = dataset_of(experiment)
-    step = checkpoint.info["state"]["step"]
-    meta = ModelMeta(
-        name=run.name,
-        labels=tuple(spec.labels),
-        label_values=tuple(spec.label_values),
-        preprocessing=preprocessing,
-        provenance={
-            "unetq": __version__,
-            "dataset": spec.name,
-            "network": run.network,
-            "quant": experiment.quant.model_dump(),
-            "seed": experiment.seed,
-            "stage": stage,
-            "step": step,
-            "validation_dice": checkpoint.info.get("dice"),
-            "checkpoint_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-        },
-    )
+    # A multiple of the stride, so that no padding which depends on the size is traced into the program.
+    multiple = input_multiple(quantized.net, quantized.in_channels)
+    size = padded_size(checkpoint.info["input"][1:], (multiple, multiple))
+    program = lower(quantized, torch.zeros(1, quantized.in_channels, *size))
     if experiment.data.name != checkpoint.info["dataset"]:
         raise CheckpointError(
             f"{source} was trained on {checkpoint.info['dataset']!r}, "
             f"the run's config says {experiment.data.name!r}; restore the config."
         )
-    program.save(out, meta)
-    return {"path": str(out), "bytes": out.stat().st_size, "stage": stage, "step": step}
+    program.save(out, model_meta(run, checkpoint))
+    return {"path": str(out), "bytes": out.stat().st_size, "stage": stage, "step": checkpoint.info["state"]["step"]}

@@ -223,11 +223,9 @@ def _check_tensor(tensor: TensorSpec) -> None:
             where,
             f"zero-point = {zero}: model files of version 1 know only 0; use a symmetric or unsigned grid.",
         )
-        _require(
-            math.isfinite(float(tensor.grid.inverse_scale)),
-            where,
-            f"scale = {tensor.grid.scale}: its inverse is not finite.",
-        )
+        with np.errstate(over="ignore"):
+            finite = math.isfinite(float(tensor.grid.inverse_scale))
+        _require(finite, where, f"scale = {tensor.grid.scale}: its inverse is not finite; re-calibrate.")
 
 
 def check_program(program: Program) -> None:

@@ -266,7 +266,7 @@ void uq_layout_free(uq_layout* layout) {
 
 uq_status uq_layout_get_info(const uq_layout* layout, uq_layout_info* info) {
     if (!layout || !info) return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_info: layout or info is NULL. Pass both.");
-    if (info->struct_bytes != sizeof *info)
+    if (info->struct_bytes < sizeof *info)
         return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_info: struct_bytes %zu; set it to sizeof(uq_layout_info), %zu.",
                         info->struct_bytes, sizeof *info);
     *info = layout->info;

@@ -1,39 +1,15 @@
-// Checks a model file whole and turns its records into a model. Nothing read here is used before it is checked.
+// Turns the records of a whole file into a model. Nothing read here is used before it is checked.
 #include <math.h>
 
-#include "crc32.h"
+#include "container.h"
 #include "model.h"
 
 namespace uq {
 namespace {
 
-constexpr uint32_t kRecordBytes[kSectionCount] = {
-    sizeof(FileProgram), sizeof(FileTensor), sizeof(FileOp), 4, sizeof(FileLabel), 1, 1, 1,
-};
-constexpr const char* kSectionNames[kSectionCount] = {
-    "program", "tensors", "ops", "operands", "labels", "strings", "data", "provenance",
-};
-
-bool all_zero(const uint8_t* bytes, size_t count) {
-    for (size_t i = 0; i < count; ++i)
-        if (bytes[i]) return false;
-    return true;
-}
-
-#define UQ_CHECK(condition, ...)                                \
-    do {                                                        \
-        if (!(condition)) return fail(UQ_DAMAGED, __VA_ARGS__); \
-    } while (0)
-
-#define UQ_TRY(call)                          \
-    do {                                      \
-        uq_status status_ = (call);           \
-        if (status_ != UQ_OK) return status_; \
-    } while (0)
-
-class Reader {
+class Reader : public Container {
   public:
-    explicit Reader(uq_model* model) : model_(model), data_(model->mapping.data), bytes_(model->mapping.bytes) {}
+    explicit Reader(uq_model* model) : Container(model->mapping.data, model->mapping.bytes), model_(model) {}
 
     uq_status read() {
         UQ_TRY(check_whole());
@@ -45,95 +21,6 @@ class Reader {
     }
 
   private:
-    uq_status check_whole() {
-        UQ_CHECK(bytes_ >= sizeof(FileHeader), "%zu bytes: a model file has at least %zu. Copy or export it again.",
-                 bytes_, sizeof(FileHeader));
-        const auto* header = reinterpret_cast<const FileHeader*>(data_);
-        UQ_CHECK(memcmp(header->magic, kMagic, sizeof kMagic) == 0,
-                 "the first 8 bytes are not those of a model file. Name a .uqm file.");
-        if (header->version != kVersion)
-            return fail(UQ_VERSION,
-                        "version %u: this library reads version %u. Export the model with a matching unetq.",
-                        header->version, kVersion);
-        UQ_CHECK(header->file_bytes == bytes_,
-                 "%zu bytes: the file says it has %llu; it was cut or extended. Copy it again.", bytes_,
-                 static_cast<unsigned long long>(header->file_bytes));
-        const uint8_t nothing[4] = {0, 0, 0, 0};
-        uint32_t found = crc32(crc32(crc32(0, data_, 12), nothing, 4), data_ + 16, bytes_ - 16);
-        UQ_CHECK(found == header->checksum,
-                 "checksum %08x: the file says %08x; at least one bit was changed. Copy it again.", found,
-                 header->checksum);
-        UQ_CHECK(header->section_count == kSectionCount && header->section_record_bytes == sizeof(FileSection) &&
-                     all_zero(header->reserved, sizeof header->reserved),
-                 "the header's section count, record size or reserved bytes are wrong. Export the model again.");
-        return UQ_OK;
-    }
-
-    uq_status find_sections() {
-        uint64_t expected = padded(sizeof(FileHeader) + kSectionCount * sizeof(FileSection));
-        UQ_CHECK(bytes_ >= expected, "%zu bytes: the table of sections does not fit. Copy the file again.", bytes_);
-        const auto* table = reinterpret_cast<const FileSection*>(data_ + sizeof(FileHeader));
-        for (uint32_t i = 0; i < kSectionCount; ++i) {
-            const FileSection& entry = table[i];
-            UQ_CHECK(entry.kind == i + 1 && entry.record_bytes == kRecordBytes[i] && entry.reserved == 0 &&
-                         entry.bytes == static_cast<uint64_t>(entry.count) * kRecordBytes[i],
-                     "section %s: its entry in the table is wrong. Export the model again.", kSectionNames[i]);
-            UQ_CHECK(entry.offset == expected && entry.bytes <= bytes_ - expected,
-                     "section %s does not lie where it must, or not in the file. Export the model again.",
-                     kSectionNames[i]);
-            section_[i] = data_ + entry.offset;
-            size_[i] = entry.bytes;
-            count_[i] = entry.count;
-            expected = padded(entry.offset + entry.bytes);
-            UQ_CHECK(expected <= bytes_, "section %s is not followed by its padding. Export the model again.",
-                     kSectionNames[i]);
-        }
-        UQ_CHECK(expected == bytes_, "bytes after the last section. Export the model again.");
-        return UQ_OK;
-    }
-
-    uq_status name(uint32_t offset, uint32_t bytes, const char** text) {
-        uint64_t end = static_cast<uint64_t>(offset) + bytes;
-        UQ_CHECK(bytes <= kMaxName && end < size_[kStrings] && section_[kStrings][end] == 0,
-                 "a name at %u with %u bytes does not fit into the names. Export the model again.", offset, bytes);
-        *text = reinterpret_cast<const char*>(section_[kStrings]) + offset;
-        UQ_CHECK(memchr(*text, 0, bytes) == nullptr, "the name at %u has a NUL inside. Export the model again.",
-                 offset);
-        return UQ_OK;
-    }
-
-    // A blob of the data section; what follows it up to the alignment is in the file, so that whole vectors can be
-    // read.
-    uq_status blob(const char* where, uint64_t offset, uint64_t bytes, const uint8_t** found) {
-        UQ_CHECK(offset % kAlignment == 0 && offset <= size_[kData] && bytes <= size_[kData] - offset,
-                 "%.80s: its data at %llu do not lie in the data section at a multiple of 64. Export the model again.",
-                 where, static_cast<unsigned long long>(offset));
-        *found = section_[kData] + offset;
-        return UQ_OK;
-    }
-
-    uq_status floats(const char* where, uint64_t offset, uint64_t count, const float** found) {
-        const uint8_t* bytes = nullptr;
-        UQ_TRY(blob(where, offset, product(count, 4), &bytes));
-        const auto* values = reinterpret_cast<const float*>(bytes);
-        for (uint64_t i = 0; i < count; ++i)
-            UQ_CHECK(isfinite(values[i]),
-                     "%.80s: a number is NaN or infinite; all must be finite. Export the model again.", where);
-        *found = values;
-        return UQ_OK;
-    }
-
-    uq_status triple(const char* where, const char* what, const uint32_t value[3], uint32_t low, uint32_t neutral) {
-        for (int a = 0; a < 3; ++a)
-            UQ_CHECK(value[a] >= low && value[a] <= kMaxExtent,
-                     "%.80s: %s = %u; allowed are %u to %u. Export the model again.", where, what, value[a], low,
-                     kMaxExtent);
-        UQ_CHECK(model_->program->spatial_rank == 3 || value[0] == neutral,
-                 "%.80s: %s in depth = %u; a 2-D model has %u there. Export the model again.", where, what, value[0],
-                 neutral);
-        return UQ_OK;
-    }
-
     uq_status read_program() {
         UQ_CHECK(count_[kProgram] == 1, "%u program records: exactly one is needed. Export the model again.",
                  count_[kProgram]);
@@ -149,8 +36,9 @@ class Reader {
         UQ_CHECK(p->has_fixed_size <= 1 && p->normalize <= 2 && p->reserved_a == 0 &&
                      all_zero(p->reserved, sizeof p->reserved),
                  "the program record has an unknown choice or reserved bytes set. Export the model again.");
-        UQ_TRY(triple("program", "input multiple", p->input_multiple, 1, 1));
-        if (p->has_fixed_size) UQ_TRY(triple("program", "fixed size", p->fixed_size, 1, 1));
+        flat_ = p->spatial_rank == 2;
+        UQ_TRY(triple("program", "input multiple", p->input_multiple, 1, 1, flat_));
+        if (p->has_fixed_size) UQ_TRY(triple("program", "fixed size", p->fixed_size, 1, 1, flat_));
         UQ_CHECK(isfinite(p->low) && isfinite(p->high) && (p->normalize != 2 || p->high > p->low),
                  "intensity window %g to %g: finite and rising is needed. Export the model again.", p->low, p->high);
         UQ_CHECK(count_[kTensors] >= 1 && count_[kTensors] <= kMaxCount && count_[kOps] <= kMaxCount &&
@@ -255,11 +143,11 @@ class Reader {
 
     uq_status read_conv(const FileOp& row, Op* op) {
         const char* n = op->name;
-        UQ_TRY(triple(n, "kernel", row.kernel, 1, 1));
-        UQ_TRY(triple(n, "stride", row.stride, 1, 1));
-        UQ_TRY(triple(n, "dilation", row.dilation, 1, 1));
-        UQ_TRY(triple(n, "padding before", row.before, 0, 0));
-        UQ_TRY(triple(n, "output padding", row.output_padding, 0, 0));
+        UQ_TRY(triple(n, "kernel", row.kernel, 1, 1, flat_));
+        UQ_TRY(triple(n, "stride", row.stride, 1, 1, flat_));
+        UQ_TRY(triple(n, "dilation", row.dilation, 1, 1, flat_));
+        UQ_TRY(triple(n, "padding before", row.before, 0, 0, flat_));
+        UQ_TRY(triple(n, "output padding", row.output_padding, 0, 0, flat_));
         bool output_padding = row.output_padding[0] || row.output_padding[1] || row.output_padding[2];
         UQ_CHECK(row.mode == 1 || !output_padding,
                  "%.80s: output padding without transposition. Export the model again.", n);
@@ -268,8 +156,7 @@ class Reader {
                 row.after[a] >= -static_cast<int32_t>(kMaxExtent) && row.after[a] <= static_cast<int32_t>(kMaxExtent),
                 "%.80s: padding after = %d; at most %u either way. Export the model again.", n, row.after[a],
                 kMaxExtent);
-        UQ_CHECK(model_->program->spatial_rank == 3 || row.after[0] == 0, "%.80s: a 2-D model has no padding in depth.",
-                 n);
+        UQ_CHECK(!flat_ || row.after[0] == 0, "%.80s: a 2-D model has no padding in depth.", n);
         uint64_t phases = product(product(row.stride[0], row.stride[1]), row.stride[2]);
         UQ_CHECK(row.mode == 0 || phases <= kMaxPhases, "%.80s: %llu phases of a transposed convolution; at most %u.",
                  n, static_cast<unsigned long long>(phases), kMaxPhases);
@@ -308,13 +195,13 @@ class Reader {
     uq_status check_geometry(const FileOp& row, const Op& op) {
         const char* n = op.name;
         if (op.kind == kUpsample) {
-            UQ_TRY(triple(n, "factor", row.kernel, 1, 1));
+            UQ_TRY(triple(n, "factor", row.kernel, 1, 1, flat_));
             for (int a = 0; a < 3; ++a)
                 UQ_CHECK(row.mode == 0 || row.kernel[a] <= 2, "%.80s: linear factor %u; 1 or 2.", n, row.kernel[a]);
         } else if (op.kind == kMaxPool) {
-            UQ_TRY(triple(n, "kernel", row.kernel, 1, 1));
-            UQ_TRY(triple(n, "stride", row.stride, 1, 1));
-            UQ_TRY(triple(n, "padding", row.before, 0, 0));
+            UQ_TRY(triple(n, "kernel", row.kernel, 1, 1, flat_));
+            UQ_TRY(triple(n, "stride", row.stride, 1, 1, flat_));
+            UQ_TRY(triple(n, "padding", row.before, 0, 0, flat_));
             for (int a = 0; a < 3; ++a)
                 UQ_CHECK(2 * row.before[a] <= row.kernel[a], "%.80s: padding %u; at most half the kernel %u.", n,
                          row.before[a], row.kernel[a]);
@@ -322,10 +209,10 @@ class Reader {
             UQ_CHECK(isfinite(row.input_gain[0]) && isfinite(row.input_gain[1]), "%.80s: an input gain is not finite.",
                      n);
         } else if (op.kind == kPad) {
-            UQ_TRY(triple(n, "before", row.before, 0, 0));
+            UQ_TRY(triple(n, "before", row.before, 0, 0, flat_));
             uint32_t after[3] = {static_cast<uint32_t>(row.after[0]), static_cast<uint32_t>(row.after[1]),
                                  static_cast<uint32_t>(row.after[2])};
-            UQ_TRY(triple(n, "after", after, 0, 0));
+            UQ_TRY(triple(n, "after", after, 0, 0, flat_));
         }
         return UQ_OK;
     }
@@ -413,11 +300,7 @@ class Reader {
     }
 
     uq_model* model_;
-    const uint8_t* data_;
-    size_t bytes_;
-    const uint8_t* section_[kSectionCount] = {};
-    uint64_t size_[kSectionCount] = {};
-    uint32_t count_[kSectionCount] = {};
+    bool flat_ = false;  // a 2-D model
 };
 
 }  // namespace

@@ -6,95 +6,13 @@
 // each block of 16 output channels unpacks its weights once and meets every pixel of the strip, in ranges of segments
 // whose weights stay in the first-level cache. Instance norm needs all sums of a channel before the first output: there
 // the blocks are the outer loop, and the sums of one block are kept for the whole image.
+#include "conv_shape.h"
 #include "ops.h"
 
 namespace uq {
 namespace {
 
-constexpr uint64_t kStripPixels = 1024;      // weights are unpacked once a strip: enough pixels to hide that
 constexpr uint64_t kRangeBytes = 18 * 1024;  // of unpacked weights, beside the input pixels in a 32 KiB cache
-constexpr uint64_t kMaxWindow = 1u << 30;    // offsets in the window are 32 bits
-
-// One phase at one image size.
-struct Geometry {
-    uint32_t count[3];   // output positions of the phase
-    uint32_t strip[3];   // of them in a strip: (depths, rows, whole rows)
-    uint64_t window[3];  // input positions a strip reads
-    uint64_t window_bytes;
-    uint64_t strip_pixels;
-    uint64_t all_pixels;
-};
-
-Geometry geometry(const Conv& conv, const Phase& phase, const uint32_t output[3]) {
-    Geometry g = {};
-    for (int a = 0; a < 3; ++a) {
-        uint32_t step = conv.output_step[a], origin = phase.origin[a];
-        g.count[a] = output[a] > origin ? (output[a] - origin + step - 1) / step : 0;
-    }
-    g.all_pixels = pixels(g.count);
-    if (g.all_pixels == 0) return g;
-    uint64_t rows = (kStripPixels + g.count[2] - 1) / g.count[2];
-    g.strip[2] = g.count[2];
-    g.strip[1] = rows < g.count[1] ? static_cast<uint32_t>(rows) : g.count[1];
-    uint64_t plane = static_cast<uint64_t>(g.count[1]) * g.count[2];
-    uint64_t depths = g.strip[1] < g.count[1] ? 1 : (kStripPixels + plane - 1) / plane;
-    g.strip[0] = depths < g.count[0] ? static_cast<uint32_t>(depths) : g.count[0];
-    g.strip_pixels = pixels(g.strip);
-    if (phase.taps.size() == 0) return g;
-    g.window_bytes = static_cast<uint64_t>(conv.padded_channels) * conv.element_bytes;
-    for (int a = 0; a < 3; ++a) {
-        int64_t reach = static_cast<int64_t>(phase.most[a]) - phase.least[a];
-        g.window[a] = static_cast<uint64_t>(g.strip[a] - 1) * conv.input_step[a] + static_cast<uint64_t>(reach) + 1;
-        g.window_bytes = product(g.window_bytes, g.window[a]);
-    }
-    return g;
-}
-
-// What a step may read beyond the last pixel of the window: channels of a narrower block, with weight 0.
-uint64_t slack_bytes(const Conv& conv) {
-    return static_cast<uint64_t>(conv.steps_a_tap) * conv.group * conv.element_bytes;
-}
-
-struct Work {
-    uint8_t* window;
-    uint8_t* bytes;  // one unpacked row before it is widened
-    uint32_t* pixel_offsets;
-    int32_t* tap_offsets;
-    void* weights;
-    int8_t* scratch;
-    void* sums;
-    void* codes;
-    float* gain;
-    float* offset;
-};
-
-// Carves the working memory; the planner calls it without a base, only to count.
-Work carve(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3], Carver* carver) {
-    const Conv& conv = op.conv;
-    uint64_t window = 0, strip = 0, all = 0, taps = 0;
-    for (size_t p = 0; p < conv.phases.size(); ++p) {
-        Geometry g = geometry(conv, conv.phases[p], output);
-        if (g.window_bytes > window) window = g.window_bytes;
-        if (g.strip_pixels > strip) strip = g.strip_pixels;
-        if (conv.phases[p].taps.size() > taps) taps = conv.phases[p].taps.size();
-        all += g.all_pixels;
-    }
-    const uint64_t tap_bytes = slack_bytes(conv) * kBlock;
-    const bool wide = conv.scheme != Scheme::kBytes;
-    const uint64_t code_bytes = model.tensors[op.output].is_float ? 4 : 1;
-    Work work = {};
-    work.window = carver->take<uint8_t>(window > kMaxWindow ? kTooLarge : window + slack_bytes(conv));
-    work.bytes = carver->take<uint8_t>(wide ? product(input[2], conv.padded_channels) : 0);
-    work.pixel_offsets = carver->take<uint32_t>(strip + kTilePixels);
-    work.tap_offsets = carver->take<int32_t>(taps);
-    work.weights = carver->take<uint8_t>(product(tap_bytes, taps));
-    work.scratch = carver->take<int8_t>(weight_scratch_bytes(op));
-    work.sums = carver->take<int32_t>(product((op.epilogue.norm_weight ? all : strip) + kTilePixels, kBlock));
-    work.codes = carver->take<uint8_t>(product(strip, kBlock * code_bytes));
-    work.gain = carver->take<float>(kBlock);
-    work.offset = carver->take<float>(kBlock);
-    return work;
-}
 
 class ConvRun {
   public:
@@ -107,7 +25,7 @@ class ConvRun {
           input_(run->layout->places[op.inputs[0]].size),
           output_(run->layout->places[op.output].size) {
         Carver carver(memory);
-        work_ = carve(*run->model, op, input_, output_, &carver);
+        work_ = carve_conv(*run->model, op, input_, output_, &carver);
         target_ = run->model->tensors[op.output].target();
     }
 
@@ -171,7 +89,7 @@ class ConvRun {
     // False when the phase has no output. Tap offsets are relative to the first tap position of a pixel.
     bool start_phase(size_t index) {
         phase_ = &conv_.phases[index];
-        g_ = geometry(conv_, *phase_, output_);
+        g_ = conv_geometry(conv_, *phase_, output_);
         if (g_.all_pixels == 0) return false;
         pixel_bytes_ = static_cast<uint64_t>(conv_.padded_channels) * conv_.element_bytes;
         for (size_t t = 0; t < phase_->taps.size(); ++t) {
@@ -374,7 +292,7 @@ class ConvRun {
     const Tensor& first_;
     const uint32_t* input_;
     const uint32_t* output_;
-    Work work_;
+    ConvWork work_;
     Target target_;
     const Phase* phase_ = nullptr;
     Geometry g_ = {};
@@ -384,12 +302,6 @@ class ConvRun {
 };
 
 }  // namespace
-
-uint64_t conv_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]) {
-    Carver carver(nullptr);
-    carve(model, op, input, output, &carver);
-    return carver.used();
-}
 
 bool run_conv(Run* run, const Op& op, uint8_t* work) {
     ConvRun conv(run, op, work);
