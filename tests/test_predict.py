@@ -114,7 +114,7 @@ def test_tiff_stack_of_any_size(toy: Callable[..., Path], tmp_path: Path, size: 
         for page in stack:
             writer.write(page, contiguous=False, metadata=None)
     steps: list[tuple[int, int]] = []
-    summary = predict(toy(), tmp_path / "a.tif", tmp_path / "m.tif", lambda *step: steps.append(step))
+    summary = predict(toy(), tmp_path / "a.tif", tmp_path / "m.tif", lambda *step: steps.append(step), allow_small=True)
     with tifffile.TiffFile(tmp_path / "m.tif") as written:
         assert len(written.pages) == 3 and written.pages[0].dtype == np.uint8
         masks = np.stack([page.asarray() for page in written.pages])
@@ -185,14 +185,14 @@ def test_a_model_of_one_size_takes_smaller_images_only(toy: Callable[..., Path],
         predict(model, tmp_path / "large.npy", tmp_path / "n.npy")
 
 
-def test_small_images_can_be_refused(toy: Callable[..., Path], tmp_path: Path) -> None:
+def test_small_images_are_refused_unless_asked_for(toy: Callable[..., Path], tmp_path: Path) -> None:
     model = toy()
     np.save(tmp_path / "a.npy", picture(2, 7, 40))
     with pytest.raises(DataError, match=r"7 x 40. is smaller than the model's stride .8 x 8"):
-        predict(model, tmp_path / "a.npy", tmp_path / "m.npy", refuse_small=True)
+        predict(model, tmp_path / "a.npy", tmp_path / "m.npy")
     assert not (tmp_path / "m.npy").exists()
     np.save(tmp_path / "a.npy", picture(2, 8, 8))
-    assert predict(model, tmp_path / "a.npy", tmp_path / "m.npy", refuse_small=True)["warnings"] == []
+    assert predict(model, tmp_path / "a.npy", tmp_path / "m.npy")["warnings"] == []
 
 
 def test_one_empty_slice_of_a_volume_is_no_error(toy: Callable[..., Path], tmp_path: Path) -> None:

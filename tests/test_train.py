@@ -203,6 +203,15 @@ def test_from_run_of_another_network_is_refused(uninterrupted: tuple[Experiment,
     assert not out.exists()
 
 
+def test_from_run_of_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    with pytest.raises(Interrupted):
+        train(small(), half, on_step=at("float", 5, press_control_c))
+    with pytest.raises(CheckpointError, match="resume it first"):
+        train(small(train={"from_run": str(half)}), tmp_path / "out")
+    train(small(train={"from_run": str(half / "float" / "best.safetensors"), "quant_steps": 1}), tmp_path / "out")
+
+
 def test_from_scratch_has_no_float_stage(tmp_path: Path) -> None:
     quant = {
         "method": "paper",

@@ -2,9 +2,8 @@
 
 A 2-D model runs slice by slice (TIFF pages, the last axis of a NIfTI volume), each slice normalised by
 itself, as in training; a 3-D model takes the volume at once, slices first. An image is extended at its
-end to the sizes the model accepts (``unetq.preprocess.pad_to_size``) and the logits are cut back, so
-that any size of at least 1 x 1 works; an image smaller than the model's stride is mostly extension, and
-the summary carries a warning about it.
+end to the sizes the model accepts (``unetq.preprocess.pad_to_size``) and the logits are cut back. An
+image smaller than the model's stride would be mostly extension and is refused unless asked for.
 """
 
 import time
@@ -31,7 +30,7 @@ def predict(
     out_path: str | Path,
     progress: Progress | None = None,
     *,
-    refuse_small: bool = False,
+    allow_small: bool = False,
 ) -> dict[str, Any]:
     """Segment ``image_path`` with ``model_path`` in the C++ runtime and write the mask to ``out_path``.
 
@@ -43,7 +42,7 @@ def predict(
         image_path: TIFF, PNG, NIfTI or .npy; see ``unetq.imageio``.
         out_path: the mask; neither of the two inputs.
         progress: called with (slices done, slices in all), first with 0.
-        refuse_small: an image smaller than the model's stride is an error, not only a warning.
+        allow_small: take an image smaller than the model's stride, with a warning, instead of refusing it.
 
     Returns:
         A summary that JSON can hold: paths, format, slices, size, instruction set, arena bytes,
@@ -67,8 +66,10 @@ def predict(
         values = _label_values(runtime.meta)
         size = _accepted_size(runtime, image.data.shape)
         warnings = _warnings(runtime, image)
-        if refuse_small and warnings:
-            raise DataError(f"{image_path}: {warnings[0]} Use a larger image, or a model with fewer levels.")
+        if warnings and not allow_small:
+            raise DataError(
+                f"{image_path}: {warnings[0]} Use a larger image, a model with fewer levels, or allow small images."
+            )
         masks = np.empty(image.data.shape, dtype=np.uint8)
         for done, (where, classes) in enumerate(_segment(runtime, image, size, progress), start=1):
             masks[where] = values[classes]

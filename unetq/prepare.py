@@ -143,6 +143,12 @@ def check_source(experiment: Experiment, out: Path) -> Path | None:
     copy = checkpoint_path(out, FLOAT, "best")
     path = copy if copy.is_file() else Path(given)
     if path.is_dir():
+        last = checkpoint_path(path, FLOAT, "last")
+        if last.is_file() and not checkpoints.load(last).info["state"]["done"]:
+            raise CheckpointError(
+                f"{path} has not finished its float stage; resume it first (unetq train --resume --out {path}), "
+                f"or name the checkpoint itself: {checkpoint_path(path, FLOAT, 'best')}."
+            )
         path = checkpoint_path(path, FLOAT, "best")
     checkpoint = checkpoints.load(path)
     checkpoints.check_network(checkpoint, network_record(experiment), FLOAT)

@@ -230,6 +230,25 @@ def test_accumulators_beyond_int32_are_refused() -> None:
         encode(replace(program, tensors=tuple(tensors), ops=(program.ops[0], small, *program.ops[2:])), META)
 
 
+def test_convolutions_beyond_the_format_are_refused() -> None:
+    seeds = map(random_integer_program, range(400))
+    found = (
+        (p, op) for p in seeds for op in p.ops[1:2] if isinstance(op, Conv) and op.transposed and p.spatial_rank == 2
+    )
+    program, conv = next((p, op) for p, op in found if op.weight_kind == "twos_complement")
+    for changes, told in (
+        ({"stride": (1, 32, 32)}, "phases"),
+        ({"groups": 7}, "groups"),
+        ({"dilation": (1, 1, 0)}, "dilation"),
+        ({"pad_before": (0, -1, 0)}, "pad_before"),
+        ({"weight_scale": np.ones(99, np.float32)}, "weight_scale"),
+        ({"weight_bits": 9}, "weight_bits"),
+        ({"weight_bits": 32, "weight_kind": "float32"}, "kind says float32"),
+    ):
+        with pytest.raises(UnsupportedError, match=told):
+            encode(replace(program, ops=(program.ops[0], replace(conv, **changes), *program.ops[2:])), ModelMeta())
+
+
 def test_provenance_must_be_json() -> None:
     for bad in ({"x": float("nan")}, {"x": object()}):
         with pytest.raises(UnsupportedError, match="JSON"):

@@ -19,6 +19,7 @@ MAX_CHANNELS = 1 << 16
 MAX_EXTENT = 1 << 16  # kernels, strides, paddings, factors, multiples
 MAX_COUNT = 1 << 12  # tensors, operations, operands of one operation, labels
 MAX_NAME = 1 << 12  # bytes of one name
+MAX_REACH = 1 << 30  # dilation x (kernel - 1) of one axis
 MAX_PHASES = 1 << 9  # product of a transposed convolution's strides
 
 SECTIONS = ("program", "tensors", "ops", "operands", "labels", "strings", "data", "provenance")

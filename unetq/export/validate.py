@@ -27,7 +27,7 @@ from .program import (
     TensorSpec,
     Upsample,
 )
-from .records import MAX_CHANNELS, MAX_COUNT, MAX_EXTENT, MAX_NAME, NORMALIZE, OP_KINDS
+from .records import MAX_CHANNELS, MAX_COUNT, MAX_EXTENT, MAX_NAME, MAX_PHASES, MAX_REACH, NORMALIZE, OP_KINDS
 
 OP_TYPES: tuple[type, ...] = (Quantize, Conv, Upsample, MaxPool, Add, Pointwise, Concat, Pad)
 INT32_LIMIT = (1 << 31) - 1
@@ -104,7 +104,12 @@ def _check_conv(where: str, op: Conv, inputs: list[TensorSpec], output: TensorSp
     _require(
         op.transposed or op.output_padding == (0, 0, 0), where, "output_padding: only a transposed convolution has it."
     )
+    phases = op.stride[0] * op.stride[1] * op.stride[2]
+    _require(not op.transposed or phases <= MAX_PHASES, where, f"stride = {op.stride}: at most {MAX_PHASES} phases.")
+    reach = max(d * (k - 1) for d, k in zip(op.dilation, kernel, strict=True))
+    _require(reach <= MAX_REACH, where, f"dilation x (kernel - 1) = {reach}: at most {MAX_REACH}.")
     total = sum(t.channels for t in inputs)
+    _require(total <= MAX_CHANNELS, where, f"the inputs have {total} channels: at most {MAX_CHANNELS} together.")
     _require(
         op.groups >= 1 and channels_out % op.groups == 0,
         where,

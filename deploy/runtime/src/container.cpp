@@ -15,6 +15,28 @@ constexpr const char* kSectionNames[kSectionCount] = {
     "program", "tensors", "ops", "operands", "labels", "strings", "data", "provenance",
 };
 
+// Well-formed UTF-8: no overlong form, no surrogate, nothing above U+10FFFF.
+bool is_utf8(const uint8_t* text, size_t bytes) {
+    for (size_t i = 0; i < bytes;) {
+        const uint8_t lead = text[i];
+        const size_t length = lead < 0x80   ? 1
+                              : lead < 0xC2 ? 0
+                              : lead < 0xE0 ? 2
+                              : lead < 0xF0 ? 3
+                              : lead < 0xF5 ? 4
+                                            : 0;
+        if (length == 0 || length > bytes - i) return false;
+        for (size_t k = 1; k < length; ++k)
+            if ((text[i + k] & 0xC0) != 0x80) return false;
+        const uint8_t next = length > 1 ? text[i + 1] : 0;
+        if ((lead == 0xE0 && next < 0xA0) || (lead == 0xED && next > 0x9F) || (lead == 0xF0 && next < 0x90) ||
+            (lead == 0xF4 && next > 0x8F))
+            return false;
+        i += length;
+    }
+    return true;
+}
+
 }  // namespace
 
 bool all_zero(const uint8_t* bytes, size_t count) {
@@ -74,6 +96,8 @@ uq_status Container::name(uint32_t offset, uint32_t bytes, const char** text) {
     UQ_CHECK(bytes <= kMaxName && end < size_[kStrings] && section_[kStrings][end] == 0,
              "a name at %u with %u bytes does not fit into the names. Export the model again.", offset, bytes);
     *text = reinterpret_cast<const char*>(section_[kStrings]) + offset;
+    UQ_CHECK(is_utf8(section_[kStrings] + offset, bytes), "the name at %u is not UTF-8. Export the model again.",
+             offset);
     UQ_CHECK(memchr(*text, 0, bytes) == nullptr, "the name at %u has a NUL inside. Export the model again.", offset);
     return UQ_OK;
 }

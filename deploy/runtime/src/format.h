@@ -17,6 +17,7 @@ constexpr uint32_t kMaxExtent = 1u << 16;
 constexpr uint32_t kMaxCount = 1u << 12;
 constexpr uint32_t kMaxName = 1u << 12;
 constexpr uint32_t kMaxPhases = 512;
+constexpr uint64_t kMaxReach = 1u << 30;
 
 enum Section : uint32_t {
     kProgram = 0,

@@ -54,7 +54,6 @@ bool make_phases(Op* op) {
                             mine = mine && remainder(offset, op->stride[a]) == 0;
                             offset = floor_div(offset, op->stride[a]);
                         }
-                        if (offset > INT32_MAX || offset < INT32_MIN) return false;
                         tap.offset[a] = static_cast<int32_t>(offset);
                     }
                     if (!mine) continue;
@@ -191,8 +190,7 @@ uq_status prepare_blocks(const uq_model& model, Op* op, bool* narrow) {
 }  // namespace
 
 uq_status prepare_conv(const uq_model& model, Op* op) {
-    if (!make_phases(op))
-        return fail(UQ_NO_MEMORY, "%.80s: no memory for its taps, or an offset beyond 32 bits.", op->name);
+    if (!make_phases(op)) return fail(UQ_NO_MEMORY, "%.80s: no memory for its taps.", op->name);
     bool is_float = op->weight_kind == kFloat32 || model.tensors[op->inputs[0]].is_float;
     choose_shape(model, op, is_float ? Scheme::kFloat : Scheme::kBytes);
     bool narrow = true;

@@ -152,6 +152,10 @@ class Reader : public Container {
         UQ_CHECK(row.mode == 1 || !output_padding,
                  "%.80s: output padding without transposition. Export the model again.", n);
         for (int a = 0; a < 3; ++a)
+            UQ_CHECK(product(row.dilation[a], row.kernel[a] - 1) <= kMaxReach,
+                     "%.80s: a kernel of %u with dilation %u is too wide. Export the model again.", n, row.kernel[a],
+                     row.dilation[a]);
+        for (int a = 0; a < 3; ++a)
             UQ_CHECK(
                 row.after[a] >= -static_cast<int32_t>(kMaxExtent) && row.after[a] <= static_cast<int32_t>(kMaxExtent),
                 "%.80s: padding after = %d; at most %u either way. Export the model again.", n, row.after[a],
