@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_KINDS = ["conv"] * 3 + ["add", "cat"] * 2 + ["strided", "grouped", "up", "nearest", "linear", "pool"]
+_KINDS = ["conv"] * 3 + ["add", "cat"] * 2 + ["strided", "grouped", "up", "nearest", "linear", "pool", "norm"]
 
 
 class RandomNet(nn.Module):
@@ -71,6 +71,10 @@ class RandomNet(nn.Module):
             mode = "nearest" if choice == "nearest" else ("bilinear" if rank == 2 else "trilinear")
             self.layers.append(nn.Upsample(scale_factor=2, mode=mode))
             self._plain(shapes, channels, tuple(2 * n for n in size))
+        elif choice == "norm" and min(size) > 1:
+            norms = [(nn.BatchNorm2d, nn.InstanceNorm2d), (nn.BatchNorm3d, nn.InstanceNorm3d)][rank - 2]
+            self.layers.append(nn.Sequential(norms[int(rng.integers(2))](channels), nn.ReLU()))
+            self._plain(shapes, channels, size)
         elif choice == "pool" and min(size) > 3:
             self.layers.append((nn.MaxPool2d if rank == 2 else nn.MaxPool3d)(2))
             self._plain(shapes, channels, tuple(n // 2 for n in size))

@@ -138,6 +138,7 @@ def _load(path: Path) -> ctypes.CDLL:
         function.argtypes, function.restype = arguments, c_int
     for name in ("uq_model_close", "uq_layout_free"):
         getattr(library, name).argtypes, getattr(library, name).restype = (c_void_p,), None
+    library.uq_available_isa.argtypes, library.uq_available_isa.restype = (c_uint32,), c_char_p
     library.uq_last_detail.restype = library.uq_status_text.restype = c_char_p
     return library
 

@@ -37,6 +37,19 @@ class Plan:
     tensor_bytes: tuple[int, ...]
 
 
+def available_isas() -> tuple[str, ...]:
+    """The runtime's instruction sets that this processor has, from the least ("scalar") to the best.
+
+    Raises:
+        DeviceError: no library.
+    """
+    library = native.library()
+    names: list[str] = []
+    while (name := library.uq_available_isa(len(names))) is not None:
+        names.append(name.decode())
+    return tuple(names)
+
+
 class Runtime:
     """An opened model file, ready to run.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.random_networks import random_case
+from random_networks import random_case
 from unetq import calibrate, quantize
 from unetq.export.passes import drop_unused, fold_concat
 from unetq.export.program import Concat, Conv

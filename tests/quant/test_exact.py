@@ -1,12 +1,15 @@
 """Torch evaluation equals the NumPy executor, tensor by tensor, on random networks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from random_networks import random_case
 
 import unetq
-from tests.random_networks import random_case
 from unetq.quant.simulate import simulate
+from unetq.runtime import available_isas
 
 CASES = 500
 GROUPS = 50
@@ -31,7 +34,7 @@ def assert_same(name: str, expected: np.ndarray, found: np.ndarray, seed: int) -
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_torch_numpy_and_every_runtime_path_agree(group: int, tmp_path, monkeypatch) -> None:
+def test_torch_numpy_and_every_runtime_path_agree(group: int, tmp_path: Path) -> None:
     for seed in range(group * CASES // GROUPS, (group + 1) * CASES // GROUPS):
         q, x = quantised(seed)
         program = unetq.lower(q, x)
@@ -43,10 +46,9 @@ def test_torch_numpy_and_every_runtime_path_agree(group: int, tmp_path, monkeypa
             assert_same(name, five(in_torch[name].numpy()), codes.astype(np.float32), seed)
         path = tmp_path / "m.uqm"
         program.save(path)
-        for isa in ("scalar", "auto"):
-            monkeypatch.setenv("UNETQ_ISA", isa)
+        for isa in available_isas():
             in_runtime: dict[str, np.ndarray] = {}
-            found = unetq.Runtime(path).run(x.numpy(), in_runtime)
+            found = unetq.Runtime(path, isa=isa).run(x.numpy(), in_runtime)
             assert_same(f"logits ({isa})", logits, found, seed)
             assert set(in_runtime) == set(in_numpy)
             for name, codes in in_numpy.items():

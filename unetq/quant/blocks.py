@@ -72,7 +72,8 @@ def _absorb(block: Block, node: Node) -> bool:
     if node.kind == "batch_norm" and (block.act is not None or all(n.kind == "batch_norm" for n in block.pre)):
         (block.post if block.act is not None else block.pre).append(node)
         return True
-    if node.kind == "instance_norm" and block.act is None and not block.pre:
+    # A residual sum accumulates in float32, where sums over an image depend on their order: its norm waits for codes.
+    if node.kind == "instance_norm" and block.act is None and not block.pre and block.kind != "add":
         block.pre.append(node)
         return True
     if node.kind == "act" and block.act is None:

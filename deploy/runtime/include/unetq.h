@@ -54,6 +54,10 @@ UQ_API uint32_t uq_api_version(void);
 /* A short constant English text for a status; never NULL. */
 UQ_API const char* uq_status_text(uq_status status);
 
+/* The instruction sets of this library that this processor has, from the least (index 0, "scalar") to the best;
+ * NULL behind the last. */
+UQ_API const char* uq_available_isa(uint32_t index);
+
 /* What the last failing call on this thread found: value, rule, remedy. Valid until this thread's next failing call. */
 UQ_API const char* uq_last_detail(void);
 

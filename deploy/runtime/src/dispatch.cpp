@@ -32,6 +32,12 @@ const Isa kIsas[] = {
 #endif
 };
 
+const char* available_isa(uint32_t index) {
+    for (const Isa& candidate : kIsas)
+        if (candidate.available() && index-- == 0) return candidate.name;
+    return nullptr;
+}
+
 }  // namespace
 
 uq_status choose_kernels(const char* isa, Kernels* kernels) {
@@ -58,3 +64,7 @@ uq_status choose_kernels(const char* isa, Kernels* kernels) {
 }
 
 }  // namespace uq
+
+const char* uq_available_isa(uint32_t index) {
+    return uq::available_isa(index);
+}
