@@ -119,11 +119,23 @@ def library_path() -> Path:
     return Path(os.environ.get("UNETQ_LIBRARY") or LIBRARY)
 
 
+def _declare(library: ctypes.CDLL) -> None:
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, c_int
+    for name in ("uq_model_close", "uq_layout_free"):
+        getattr(library, name).argtypes, getattr(library, name).restype = (c_void_p,), None
+    library.uq_available_isa.argtypes, library.uq_available_isa.restype = (c_uint32,), c_char_p
+    library.uq_last_detail.restype = library.uq_status_text.restype = c_char_p
+
+
 @cache
 def _load(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
         version = int(library.uq_api_version())
+        if version == API_VERSION:
+            _declare(library)
     except (OSError, AttributeError) as error:
         raise DeviceError(
             f"{path}: the C++ runtime is missing or cannot be loaded ({error}); build it with `make native` in the "
@@ -133,13 +145,6 @@ def _load(path: Path) -> ctypes.CDLL:
         raise DeviceError(
             f"{path}: API version {version}, this unetq needs {API_VERSION}; build it again with `make native`."
         )
-    for name, arguments in _SIGNATURES.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, c_int
-    for name in ("uq_model_close", "uq_layout_free"):
-        getattr(library, name).argtypes, getattr(library, name).restype = (c_void_p,), None
-    library.uq_available_isa.argtypes, library.uq_available_isa.restype = (c_uint32,), c_char_p
-    library.uq_last_detail.restype = library.uq_status_text.restype = c_char_p
     return library
 
 

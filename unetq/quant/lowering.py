@@ -105,7 +105,7 @@ class _Lowering:
             values = self.array(block.act.parameters["slope"])
         else:
             values = np.array([block.act.attributes["slope"]], dtype=np.float32)
-        return np.ascontiguousarray(np.broadcast_to(values, channels))
+        return np.broadcast_to(values, channels).copy()
 
     def weight(self, block: Block) -> WeightCodes | F32:
         """Codes, or float32 values, output channel first with three kernel axes."""
