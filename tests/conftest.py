@@ -1,7 +1,10 @@
 """What all tests share: one seed, quiet plots, the way to real data."""
 
 import os
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,21 @@ def real_data() -> Callable[[str], Path]:
         pytest.skip(f"no real {name} data in {', '.join(map(str, places))}; put it there or set UNETQ_DATA")
 
     return find
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """``with full_disk(): …``: no file can grow beyond 64 bytes, so that writing more fails as on a full disk."""
+
+    @contextmanager
+    def limited() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited
