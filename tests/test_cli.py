@@ -54,7 +54,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert unetq(capsys, "--version") == (0, f"unetq {__version__}\n", "")
     code, out, _ = unetq(capsys, "--help")
     assert code == 0
-    for command in ("train", "evaluate", "export", "predict", "report", "inspect", "download"):
+    for command in ("train", "evaluate", "export", "predict", "report", "inspect", "download", "verify"):
         assert command in out
 
 
@@ -102,7 +102,8 @@ def test_inspect_and_predict(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     image = tmp_path / "image.tif"
     tifffile.imwrite(image, np.random.default_rng(0).integers(0, 255, (40, 56), dtype=np.uint8))
     code, out, _ = unetq(capsys, "predict", model, image, "-o", tmp_path / "mask.tif")
-    assert code == 0 and set(np.unique(tifffile.imread(tmp_path / "mask.tif"))) <= {0, 255}
+    assert code == 0 and "1 slice(s) of 40 x 56" in out
+    assert set(np.unique(tifffile.imread(tmp_path / "mask.tif"))) <= {0, 255}
     assert tifffile.imread(tmp_path / "mask.tif").shape == (40, 56)
 
 
@@ -138,6 +139,20 @@ def test_errors_are_one_line_and_an_exit_code(
     assert found == code, err
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err
     assert not list(tmp_path.iterdir()), "an error must leave nothing behind"
+
+
+def test_verify(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = train(small(train={"float_steps": 2, "quant_steps": 2}), tmp_path / "run")
+    code, out, err = unetq(capsys, "verify", run, "--limit", 1)
+    assert code == 0 and "numpy" in out and "scalar" in out and "0 mismatches" in out and "1 slices" in out
+    assert err.count("0 mismatches") == out.count("mismatches in")
+    code, out, _ = unetq(capsys, "verify", run, "--limit", 1, "--json")
+    assert code == 0 and json.loads(out)["mismatches"] == 0
+
+
+def test_several_settings_behind_one_flag() -> None:
+    spread = cli._spread_settings(["train", "em", "--set", "a=1", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"])
+    assert spread == ["train", "em", "--set", "a=1", "--set", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"]
 
 
 def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:

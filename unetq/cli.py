@@ -49,7 +49,7 @@ def train(
     act_bits: Annotated[int | None, typer.Option(help="1 to 8, or 32 for float.")] = None,
     data: DataOption = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the config; repeatable.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Any keys of the config.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
 ) -> None:
@@ -111,6 +111,24 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first slices.")] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+) -> None:
+    """Compare torch, NumPy and every C++ path on a run's slices, tensor by tensor; exit code 1 on a mismatch."""
+    from .verify import describe
+    from .verify import verify as compare
+
+    found = compare(run, split, data, limit, lambda line: typer.echo(line, err=True))
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+    if found["mismatches"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")], out: OutOption, as_json: JsonOption = False
 ) -> None:
@@ -126,13 +144,20 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A .uqm file.")],
     image: Annotated[Path, typer.Argument(help="TIFF, PNG or NIfTI.")],
     out: OutOption,
+    allow_small: Annotated[
+        bool, typer.Option("--allow-small", help="Take images smaller than the network's stride.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment an image; the mask has its geometry."""
+    from .predict import describe
     from .predict import predict as segment
+    from .progress import count_slices
 
-    summary = segment(model, image, out)
-    typer.echo(json.dumps(summary) if as_json else f"{out}: written")
+    summary = segment(model, image, out, count_slices, allow_small=allow_small)
+    for warning in summary["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(json.dumps(summary) if as_json else describe(summary))
 
 
 @app.command()
@@ -167,10 +192,21 @@ def download(
     typer.echo(str(fetch(name, dest if dest is not None else Path("data") / name)))
 
 
+def _spread_settings(arguments: list[str]) -> list[str]:
+    """``--set a=1 b=2`` as ``--set a=1 --set b=2``: what follows a setting and looks like one is one."""
+    spread: list[str] = []
+    for i, argument in enumerate(arguments):
+        follows = len(spread) >= 2 and spread[-2] == "--set" and i > 0
+        if follows and "=" in argument and not argument.startswith("-"):
+            spread.append("--set")
+        spread.append(argument)
+    return spread
+
+
 def main() -> NoReturn:
     """Entry point: errors of this package become one line on stderr and their exit code."""
     try:
-        app()
+        app(_spread_settings(sys.argv[1:]))
     except UnetqError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -93,6 +93,15 @@ def predict(
     }
 
 
+def describe(summary: dict[str, Any]) -> str:
+    """A summary in one line for people."""
+    size = " x ".join(map(str, summary["size"]))
+    return (
+        f"{summary['output']}: {summary['slices']} slice(s) of {size} in {summary['seconds']:.2f} s "
+        f"({summary['isa']}, working memory {summary['arena_bytes'] / 1e6:.1f} MB)"
+    )
+
+
 def _segment(
     runtime: Runtime, image: Volume, size: tuple[int, ...], progress: Progress | None
 ) -> Iterator[tuple[Any, NDArray[np.uint8]]]:

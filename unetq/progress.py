@@ -142,3 +142,9 @@ class Live:
 def for_terminal() -> Progress:
     """The live bar when stderr is a terminal, plain lines otherwise."""
     return Live() if sys.stderr.isatty() else Plain()
+
+
+def count_slices(done: int, total: int) -> None:
+    """Slices done of all, rewritten in place on a terminal; silent elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\rslice {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

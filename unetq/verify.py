@@ -103,3 +103,15 @@ def verify(
         "executors": executors,
         "mismatches": sum(c.mismatches for c in comparisons.values()),
     }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The result for people, a line an executor."""
+    lines = [f"{found['run']}, {found['split']}: against torch evaluation"]
+    for e in found["executors"]:
+        more = f"; first {', '.join(e['first'])}" if e["first"] else ""
+        lines.append(
+            f"  {e['executor']:8} {e['mismatches']} mismatches in {e['values']:,} values, {e['tensors']} tensors, "
+            f"{e['slices']} slices, {e['seconds']:.1f} s{more}"
+        )
+    return "\n".join(lines)

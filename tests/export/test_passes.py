@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from random_networks import random_case
+
 from unetq import calibrate, quantize
 from unetq.export.passes import drop_unused, fold_concat
 from unetq.export.program import Concat, Conv
