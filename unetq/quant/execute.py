@@ -25,10 +25,9 @@ def _column(values: F32, like: Tensor) -> Tensor:
 def quantize(y: Tensor, grid: Grid) -> Tensor:
     """Float32 values to codes (as float32 integers), as ``unetq.fixedpoint.quantize`` does."""
     low, high = float(grid.low - grid.zero_point), float(grid.high - grid.zero_point)
-    scaled = y * float(grid.inverse_scale)
-    scaled = torch.nan_to_num(scaled, nan=low, posinf=high, neginf=low).clamp_(low, high)
+    scaled = (y * float(grid.inverse_scale)).nan_to_num_(nan=low, posinf=high, neginf=low).clamp_(low, high)
     rounded = scaled.round_() if grid.rounding == "half_even" else scaled.trunc_()
-    return rounded + float(grid.zero_point)
+    return rounded.add_(float(grid.zero_point)) if grid.zero_point else rounded
 
 
 def _instance_norm_affine(acc: Tensor, gain: F32, norm: InstanceNorm, integer: bool) -> tuple[Tensor, Tensor]:
@@ -52,20 +51,17 @@ def _instance_norm_affine(acc: Tensor, gain: F32, norm: InstanceNorm, integer: b
 
 
 def _epilogue(acc: Tensor, epilogue: Epilogue, grid: Grid | None, integer: bool) -> Tensor:
-    y = acc.float()
+    # The first product makes a tensor of our own; what follows works in place, one rounding an operation as always.
     if epilogue.instance_norm is not None:
-        a, b = _instance_norm_affine(acc, epilogue.gain, epilogue.instance_norm, integer)
-        tail = [1] * (y.ndim - 2)
-        y = y * a.reshape(*a.shape, *tail)
-        y = y + b.reshape(*b.shape, *tail)
+        gain, offset = _instance_norm_affine(acc, epilogue.gain, epilogue.instance_norm, integer)
+        tail = [1] * (acc.ndim - 2)
+        y = (acc.float() * gain.reshape(*gain.shape, *tail)).add_(offset.reshape(*offset.shape, *tail))
     else:
-        y = y * _column(epilogue.gain, y)
-        y = y + _column(epilogue.offset, y)
+        y = (acc.float() * _column(epilogue.gain, acc)).add_(_column(epilogue.offset, acc))
     if epilogue.slope is not None:
-        y = torch.where(y > 0, y, y * _column(epilogue.slope, y))
+        y = torch.where(y > 0, y, y * _column(epilogue.slope, y)) if epilogue.slope.any() else y.relu_()
     if epilogue.gain2 is not None and epilogue.offset2 is not None:
-        y = y * _column(epilogue.gain2, y)
-        y = y + _column(epilogue.offset2, y)
+        y = y.mul_(_column(epilogue.gain2, y)).add_(_column(epilogue.offset2, y))
     return y if grid is None else quantize(y, grid)
 
 

@@ -134,20 +134,33 @@ class _Lowering:
         else:
             codes, scale, bits, kind = weight, np.ones(1, np.float32), 32, "float32"  # type: ignore[assignment]
         grid = self.tensors[inputs[0]].grid
-        if grid is not None and kind != "float32" and accumulator_bound(codes, grid) > INT32_LIMIT:
-            raise UnsupportedError(
-                f"layer {block.key}: its accumulator can leave int32; use fewer weight or activation bits there."
-            )
         channels = int(codes.shape[0])
         bias = self.array(block.parameters["bias"]).astype(np.float64) if "bias" in block.parameters else np.zeros(1)
         real = scale.astype(np.float64) * self.scale(block.inputs[0])
+        epilogue = self.epilogue(block, channels, real, bias)
+        if grid is not None and kind != "float32":
+            self.check_range(block, accumulator_bound(codes, grid), epilogue)
         conv = Conv(
             block.key, inputs, self.index[block.key], codes, bits, kind, scale,
-            self.epilogue(block, channels, real, bias),
+            epilogue,
             stride=a["stride"], pad_before=a["pad_before"], pad_after=a["pad_after"], dilation=a["dilation"],
             groups=a["groups"], transposed=a["transposed"], output_padding=a["output_padding"],
         )  # fmt: skip
         return conv, channels
+
+    @staticmethod
+    def check_range(block: Block, bound: int, epilogue: Epilogue) -> None:
+        """Refuse accumulators beyond int32, and gains that would take one to infinity."""
+        if bound > INT32_LIMIT:
+            raise UnsupportedError(
+                f"layer {block.key}: its accumulator can leave int32; use fewer weight or activation bits there."
+            )
+        largest = np.abs(epilogue.gain.astype(np.float64)) * bound + np.abs(epilogue.offset.astype(np.float64))
+        if epilogue.instance_norm is None and largest.max() > np.finfo(np.float32).max:
+            raise UnsupportedError(
+                f"layer {block.key}: its output can leave float32 ({largest.max():.3g}), so a norm is broken. "
+                "Train again or repair the checkpoint."
+            )
 
     def operation(self, block: Block) -> tuple[Op, int]:
         """The operation of a block and its number of output channels."""
