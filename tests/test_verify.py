@@ -32,13 +32,13 @@ def test_one_wrong_code_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def wrong(self: Runtime, x: np.ndarray, trace: dict | None = None) -> np.ndarray:
         logits = right(self, x, trace)
         if self.isa == "scalar" and trace is not None:
-            trace["input"][0, 0, 0, 3, 4] += 1
+            trace["#input"][0, 0, 0, 3, 4] += 1
         return logits
 
     monkeypatch.setattr(Runtime, "run", wrong)
     found = verify(run, limit=1)
     assert found["mismatches"] == 1
-    assert found["executors"][1]["first"] == ["input: 1 of 2304"]
+    assert found["executors"][1]["first"] == ["#input: 1 of 2304"]
 
 
 def test_a_split_that_is_not_there(run: Path) -> None:

@@ -37,6 +37,14 @@ class Plan:
     tensor_bytes: tuple[int, ...]
 
 
+@dataclass
+class _RunState:
+    """What the call-backs of one run share: images finished, and the first exception one of them raised."""
+
+    images_done: int = 0
+    failure: BaseException | None = None
+
+
 def available_isas() -> tuple[str, ...]:
     """The runtime's instruction sets that this processor has, from the least ("scalar") to the best.
 
@@ -243,8 +251,10 @@ class Runtime:
                 out.size,
                 ctypes.byref(options),
             )
+            if state.failure is not None:
+                raise state.failure
             native.check(status)
-            state["image"] += 1
+            state.images_done += 1
         if trace is not None:
             trace.update({name: np.stack(parts) for name, parts in traces.items()})
         return logits
@@ -255,26 +265,33 @@ class Runtime:
         traces: dict[str, list[NDArray[Any]]] | None,
         progress: Progress | None,
         images: int,
-    ) -> tuple[native.RunOptions, NDArray[np.float32] | None, dict[str, int]]:
-        """Options with the call-backs asked for, the trace buffer (to be kept alive), the number of images done."""
+    ) -> tuple[native.RunOptions, NDArray[np.float32] | None, "_RunState"]:
+        """Options with the call-backs asked for, the trace buffer (to be kept alive), and what they share."""
         options = native.RunOptions(struct_bytes=ctypes.sizeof(native.RunOptions))
-        state = {"image": 0}
+        state = _RunState()
         buffer = None
         if traces is not None:
             buffer = np.empty(max(info.trace_bytes // 4 + 1, 1), dtype=np.float32)
 
             def on_tensor(_: int | None, pointer: Any) -> None:
-                view = pointer.contents
-                shape = (view.channels, *view.size)
-                data = view.codes if view.codes else view.values
-                traces.setdefault(self._names[view.tensor], []).append(np.ctypeslib.as_array(data, shape).copy())
+                try:
+                    view = pointer.contents
+                    shape = (view.channels, *view.size)
+                    data = view.codes if view.codes else view.values
+                    traces.setdefault(self._names[view.tensor], []).append(np.ctypeslib.as_array(data, shape).copy())
+                except BaseException as error:  # C code is below: it is raised again when that has returned
+                    state.failure = state.failure or error
 
             options.on_tensor = native.ON_TENSOR(on_tensor)
             options.trace_buffer, options.trace_buffer_bytes = buffer.ctypes.data, buffer.nbytes
         if progress is not None:
 
             def on_progress(_: int | None, done: int, total: int) -> int:
-                return 0 if progress(state["image"] * total + done, images * total) else 1
+                try:
+                    return 0 if progress(state.images_done * total + done, images * total) else 1
+                except BaseException as error:  # as above
+                    state.failure = state.failure or error
+                    return 1
 
             options.on_progress = native.ON_PROGRESS(on_progress)
         return options, buffer, state

@@ -72,7 +72,7 @@ def test_functional_and_in_place_layers_are_understood() -> None:
     network = build_blocks(capture(Forward(forward, **CONV), IMAGE))
     assert [b.kind for b in network.blocks] == ["input", "conv", "max_pool", "upsample_nearest", "add"]
     assert network.block("conv").nonnegative
-    assert network.block("add_0").inputs[0] == "conv"
+    assert network.block("#add0").inputs[0] == "conv"
 
 
 def test_the_paper_network_fuses_into_blocks() -> None:
@@ -83,10 +83,21 @@ def test_the_paper_network_fuses_into_blocks() -> None:
     bottom = network.block("encoder.3.3")
     assert bottom.act is not None and len(bottom.post) == 2
     assert final_blocks(network) == {"head"}
-    assert network.block("encoder.0.3").group == network.block("upsample_linear_2").group
+    assert network.block("encoder.0.3").group == network.block("#upsample_linear2").group
 
 
 def test_odd_sizes_pad_and_even_ones_do_not() -> None:
     network = build_network("basic_unet", {"features": [2, 2, 2, 2, 2, 2]})
     kinds = [[n.kind for n in capture(network, torch.zeros(1, 1, n, n)).nodes] for n in (32, 35)]
     assert "pad" not in kinds[0] and "pad" in kinds[1]
+
+
+def test_a_scale_that_only_rounds_to_two_is_refused() -> None:
+    network = Forward(lambda s, x: F.interpolate(s.conv(x), scale_factor=2.1, mode="bilinear"), **CONV)
+    with pytest.raises(UnsupportedError, match=r"scale is \[2\.1"):
+        capture(network, torch.zeros(1, 1, 8, 8))
+
+
+def test_a_norm_behind_a_dropout_is_not_moved_before_it() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Dropout(0.5), nn.BatchNorm2d(2))
+    assert [b.kind for b in build_blocks(capture(network, IMAGE)).blocks] == ["input", "conv", "pointwise"]

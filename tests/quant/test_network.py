@@ -50,14 +50,14 @@ def test_first_and_last_layers_have_widths_of_their_own() -> None:
     assert bits.pop("encoder.0.0") == 7 and bits.pop("head") == 6
     assert set(bits.values()) == {3}
     grids = {t.name: t.grid for t in program.tensors}
-    assert grids["input"].bits == 7 and grids["decoder.2.3"].bits == 6
+    assert grids["#input"].bits == 7 and grids["decoder.2.3"].bits == 6
     assert grids["head"] is None and grids["encoder.1.3"].bits == 5
 
 
 def test_one_tensor_one_grid_across_the_skip() -> None:
     program = unetq.lower(calibrated(small()), torch.zeros(1, 1, 32, 32))
     grids = {t.name: t.grid for t in program.tensors}
-    assert grids["encoder.0.3"] == grids["max_pool_0"] == grids["upsample_linear_2"]
+    assert grids["encoder.0.3"] == grids["#max_pool0"] == grids["#upsample_linear2"]
     joined = next(op for op in program.ops if op.name == "decoder.2.0")
     assert len(joined.inputs) == 2
 
@@ -67,7 +67,7 @@ def test_activations_are_unsigned_only_behind_a_relu(order: str, signed: bool) -
     program = unetq.lower(calibrated(small(order=order)), torch.zeros(1, 1, 32, 32))
     grids = {t.name: t.grid for t in program.tensors}
     assert grids["encoder.1.0"].signed is signed
-    assert grids["input"].signed
+    assert grids["#input"].signed
 
 
 def test_the_paper_policy_keeps_its_layers_in_float() -> None:
@@ -206,3 +206,124 @@ def test_every_executor_refuses_numbers_that_are_none(value: float) -> None:
         q(x)
     with pytest.raises(DataError, match="NaN or infinity"):
         unetq.lower(q, x).run(x.numpy())
+
+
+def chain(*modules: nn.Module, forward=None) -> nn.Module:
+    """A module of the given children ``a``, ``b``, … with ``forward(self, x)``."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, module in zip("abcdef", modules, strict=False):
+                self.add_module(name, module)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return forward(self, x)
+
+    torch.manual_seed(1)
+    return Net()
+
+
+def conv(inputs: int, outputs: int) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def test_a_copy_keeps_what_an_in_place_layer_overwrites() -> None:
+    def forward(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        h = s.a(x)
+        keep, same = h.clone(), h.detach()
+        return s.b(torch.cat([keep, nn.functional.relu(h, inplace=True), same], 1))
+
+    net = chain(conv(1, 3), conv(9, 1), forward=forward).eval()
+    x = torch.randn(1, 1, 16, 16)
+    torch.testing.assert_close(unetq.quantize(net, 8, 8, example_input=x).float_forward(x), net(x))
+
+
+def test_only_convolutions_that_see_nothing_but_the_image_are_first() -> None:
+    def forward(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = s.a(x)
+        z = s.b(torch.cat([x, y], 1))
+        return s.d(s.c(z))
+
+    net = chain(conv(1, 3), conv(4, 3), conv(3, 3), conv(3, 1), forward=forward)
+    program = unetq.lower(calibrated(net, 2, 3), torch.zeros(1, 1, 32, 32))
+    assert weight_bits(program) == {"a": 8, "b": 2, "c": 2, "d": 8}
+
+
+def test_a_norm_on_the_image_leaves_the_first_layer_first() -> None:
+    net = chain(nn.InstanceNorm2d(1), conv(1, 3), conv(3, 3), conv(3, 1), forward=lambda s, x: s.d(s.c(s.b(s.a(x)))))
+    program = unetq.lower(calibrated(net, 1, 1), torch.zeros(1, 1, 32, 32))
+    assert weight_bits(program) == {"b": 8, "c": 1, "d": 8}
+    grids = {t.name: t.grid for t in program.tensors}
+    assert grids["#input"].bits == grids["#pointwise0"].bits == 8 and grids["b"].bits == 1
+
+
+def test_a_layer_called_twice_has_the_larger_width() -> None:
+    net = chain(conv(1, 2), conv(2, 2), forward=lambda s, x: s.b(s.b(s.a(x))))
+    assert weight_bits(unetq.lower(calibrated(net, 2, 2), torch.zeros(1, 1, 32, 32))) == {"a": 8, "b": 8, "b@1": 8}
+
+
+def test_programs_tied_to_a_size_say_so() -> None:
+    def forward(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return s.b(nn.functional.interpolate(s.a(nn.functional.max_pool2d(x, 2)), size=(32, 32), mode="bilinear"))
+
+    net = chain(conv(1, 2), conv(2, 1), forward=forward)
+    assert unetq.lower(calibrated(net), torch.zeros(1, 1, 32, 32)).fixed_size == (1, 32, 32)
+    padded = chain(nn.ZeroPad2d(1), nn.Conv2d(1, 2, 3), forward=lambda s, x: s.b(s.a(x)))
+    assert unetq.lower(calibrated(padded), torch.zeros(1, 1, 32, 32)).fixed_size is None
+
+
+def test_names_of_layers_are_free() -> None:
+    net = nn.Sequential()
+    for name in ("keys", "a__b", "add_0"):
+        net.add_module(name, conv(1, 1))
+    inner = nn.Sequential()
+    inner.add_module("b", conv(1, 1))
+    net.add_module("a", inner)
+    q = calibrated(net)
+    assert weight_bits(unetq.lower(q, torch.zeros(1, 1, 32, 32))).keys() == {"keys", "a__b", "add_0", "a.b"}
+
+
+def test_writes_behind_the_back_are_seen() -> None:
+    q = calibrated(small()).eval()
+    x = batches()[0]
+    before = q(x)
+    q.net.head.bias.data.add_(1.0)
+    torch.testing.assert_close(q(x), before + 1.0)
+
+
+def test_broken_weights_are_never_lowered() -> None:
+    q = calibrated(small()).eval()
+    with torch.no_grad():
+        q.net.encoder[1][0].weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(UnsupportedError, match=r"encoder\.1\.0: its weight holds NaN"):
+        q(batches()[0])
+
+
+def test_a_checkpoint_of_other_widths_is_refused() -> None:
+    state = calibrated(small(), 4, 6).state_dict()
+    with pytest.raises(CheckpointError, match="their codes mean different numbers"):
+        unetq.quantize(small(), 8, 8).load_state_dict(state)
+
+
+def test_frozen_norms_stay_frozen() -> None:
+    q = calibrated(small())
+    q.train()
+    norm = q.net.encoder[0][2]
+    norm.eval()
+    before = norm.running_mean.clone(), q.net.encoder[1][2].running_mean.clone()
+    q(batches()[0])
+    assert torch.equal(norm.running_mean, before[0])
+    assert not torch.equal(q.net.encoder[1][2].running_mean, before[1])
+
+
+def test_an_empty_batch_has_a_shape() -> None:
+    net = chain(conv(1, 2), forward=lambda s, x: nn.functional.max_pool2d(s.a(x), 2))
+    program = unetq.lower(calibrated(net), torch.zeros(1, 1, 32, 32))
+    assert program.run(torch.zeros(0, 1, 32, 32).numpy()).shape == (0, 2, 16, 16)
+
+
+@pytest.mark.parametrize("batch", [torch.zeros(0, 1, 32, 32), (torch.zeros(1, 1, 32, 32), 1)])
+def test_calibration_batches_are_tensors_with_something_in_them(batch) -> None:
+    with pytest.raises(DataError, match="a calibration batch is"):
+        unetq.calibrate(unetq.quantize(small()), [batch])

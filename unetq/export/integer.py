@@ -273,6 +273,17 @@ def check_input(program: Program, shape: tuple[int, ...]) -> None:
         raise DataError(f"input size {size}: each axis must be a multiple of {program.input_multiple}; pad the image.")
 
 
+def _path_to_output(program: Program) -> list[Op]:
+    """Operations from the input to the output, by first operands."""
+    made_by = {op.output: op for op in program.ops}
+    path: list[Op] = []
+    tensor = program.output
+    while tensor in made_by:
+        path.append(made_by[tensor])
+        tensor = path[-1].inputs[0]
+    return path[::-1]
+
+
 def run(program: Program, x: Array, trace: dict[str, Array] | None = None) -> F32:
     """Execute ``program`` on a batch; see ``Program.run``.
 
@@ -300,11 +311,13 @@ def run(program: Program, x: Array, trace: dict[str, Array] | None = None) -> F3
         outputs.append(tensors[program.output])
     if trace is not None:
         trace.update({name: np.stack(parts) for name, parts in traces.items()})
-    result = (
-        np.stack(outputs)
-        if outputs
-        else np.zeros((0, program.tensors[program.output].channels, *values.shape[2:]), np.float32)
-    )
+    if outputs:
+        result = np.stack(outputs)
+    else:  # an empty batch has a shape, too
+        size: Triple = (values.shape[2], values.shape[3], values.shape[4])
+        for op in _path_to_output(program):
+            size = output_size(op, size)
+        result = np.zeros((0, program.tensors[program.output].channels, *size), np.float32)
     return result[:, :, 0] if program.spatial_rank == 2 else result
 
 

@@ -156,6 +156,8 @@ def encode(program: Program, meta: ModelMeta) -> bytes:
     for label, value in zip(meta.labels, meta.label_values, strict=True):
         sections["labels"] += LABEL.pack(builder.name(label) | {"value": int(value)})
     try:
+        if not isinstance(meta.provenance, dict):
+            raise TypeError(f"a {type(meta.provenance).__name__} is no JSON object")
         provenance = json.dumps(meta.provenance, sort_keys=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise UnsupportedError(

@@ -19,7 +19,7 @@ ROOTS = ("input", "conv", "upsample_linear", "add", "pointwise")
 class Block:
     """One step of the quantised network, executed alike in training, calibration and lowering.
 
-    ``key`` is stable across input sizes: the weight's name for convolutions, kind and number otherwise.
+    ``key`` is stable across input sizes: the layer's name for convolutions, "#" with kind and number otherwise.
     ``pre`` are norms before the activation, ``post`` BatchNorms behind it; ``act`` holds the slope of the
     negative side (a number, or a parameter's name under "slope").
     """
@@ -69,6 +69,8 @@ def _absorb(block: Block, node: Node) -> bool:
     if node.kind == "dropout":
         block.dropouts.append(node)
         return True
+    if block.dropouts and node.kind in ("batch_norm", "instance_norm"):
+        return False  # in training the norm would see what the dropout left
     if node.kind == "batch_norm" and (block.act is not None or all(n.kind == "batch_norm" for n in block.pre)):
         (block.post if block.act is not None else block.pre).append(node)
         return True
@@ -103,7 +105,7 @@ class _Fuser:
         self.counts[base] = number + 1
         if kind == "conv":
             return base if number == 0 else f"{base}@{number}"
-        return "input" if kind == "input" else f"{kind}_{number}"
+        return "#input" if kind == "input" else f"#{kind}{number}"
 
     def _start(self, node: Node) -> set[str]:
         kind = node.kind
@@ -158,8 +160,8 @@ def build_blocks(captured: Captured) -> Network:
     last = next(b for b in fuser.blocks if b.key == output)
     if last.keeps_grid or last.kind == "input" or any(output in b.inputs for b in fuser.blocks):
         # The output must be float32; a tensor that others read as codes is turned into numbers once more.
-        fuser.blocks.append(Block("pointwise", "pointwise_output", (output,)))
-        output = "pointwise_output"
+        fuser.blocks.append(Block("pointwise", "#output", (output,)))
+        output = "#output"
     groups = _group(fuser.blocks)
     return Network(tuple(fuser.blocks), output, captured.spatial_rank, groups)
 

@@ -55,6 +55,9 @@ def calibrate(q: QuantNet, batches: Iterable[Tensor], seed: int = 0) -> None:
     count = 0
     with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
         for batch in batches:
+            if not isinstance(batch, Tensor) or batch.numel() == 0:
+                found = f"shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a {type(batch).__name__}"
+                raise DataError(f"a calibration batch is {found}; give float tensors (N, C, H, W[, D]), N at least 1.")
             if not torch.isfinite(batch).all():
                 raise DataError("a calibration batch holds NaN or infinity; clean the images first.")
             simulate(q, batch.to(q.device).float(), quantized=False, training=False, observe=sampler)

@@ -22,7 +22,7 @@ Triple = tuple[int, int, int]
 class Node:
     """One operation of the traced network.
 
-    ``kind`` is input, conv, batch_norm, instance_norm, act, max_pool, upsample, cat, add, pad or identity.
+    ``kind`` is input, conv, batch_norm, instance_norm, act, dropout, max_pool, upsample, cat, add or pad.
     ``parameters`` maps a role (weight, bias, running_mean, …) to its name in the state dict. Spatial
     attributes are triples (depth, height, width).
     """
@@ -70,7 +70,8 @@ class _Capture:
         signature = program.graph_signature
         self.names: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self.rank = rank
-        self.alias: dict[str, str] = {}
+        # One cell a storage: names that alias each other share it, and an in-place operation writes into it.
+        self.cells: dict[str, list[str]] = {}
         self.nodes: list[Node] = []
         self.output = ""
         for node in program.graph.nodes:
@@ -80,6 +81,7 @@ class _Capture:
         if node.op == "placeholder":
             if node.name in user_inputs:
                 self.nodes.append(Node("input", node.name, ()))
+                self.cells[node.name] = [node.name]
         elif node.op == "output":
             results = node.args[0]
             if not isinstance(results, list | tuple) or len(results) != 1:
@@ -96,10 +98,8 @@ class _Capture:
             )
 
     def _source(self, node: Any) -> str:
-        name = node.name
-        while name in self.alias:
-            name = self.alias[name]
-        return str(name)
+        """The node whose result the traced tensor holds at this point of the execution."""
+        return self.cells[node.name][0]
 
     def _place(self, node: FxNode) -> str:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
@@ -134,12 +134,16 @@ class _Capture:
             )
         kind, inputs, parameters, attributes = handler(self, node, _Arguments(node))
         sources = tuple(self._source(i) for i in inputs)
-        if kind == "identity":
-            self.alias[node.name] = sources[0]
+        if kind == "alias":
+            self.cells[node.name] = self.cells[inputs[0].name]
+            return
+        if kind == "copy":
+            self.cells[node.name] = [sources[0]]
             return
         self.nodes.append(Node(kind, node.name, sources, self._place(node), parameters, attributes))
-        if inplace:  # whoever reads the input from here on reads the result
-            self.alias[sources[0]] = node.name
+        cell = self.cells[inputs[0].name] if inplace else [""]
+        cell[0] = node.name
+        self.cells[node.name] = cell
 
 
 _Result = tuple[str, list[Any], dict[str, str], dict[str, Any]]
@@ -204,13 +208,17 @@ def _prelu(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
     return "act", [a["self"]], {"slope": c._parameter(node, a["weight"], "weight")}, {}
 
 
-def _identity(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
-    return "identity", [node.args[0]], {}, {}
+def _alias(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
+    return "alias", [node.args[0]], {}, {}
+
+
+def _copy(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
+    return "copy", [node.args[0]], {}, {}
 
 
 def _dropout(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
     if float(a["p"]) == 0.0:
-        return _identity(c, node, a)
+        return _alias(c, node, a)
     return "dropout", [node.args[0]], {}, {"p": float(a["p"]), "feature": "feature" in str(node.target)}
 
 
@@ -239,6 +247,9 @@ def _upsample(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
         raise c._refuse(
             node, f"it goes from {list(before)} to {list(after)}; linear upsampling is by 2, nearest by whole factors."
         )
+    given = a["scale_factors"]
+    if given is not None and [float(f) for f in given] != [float(f) for f in factors]:
+        raise c._refuse(node, f"its scale is {list(given)}; linear upsampling is by 2, nearest by whole factors.")
     if linear and a["align_corners"] and any(f != 1 for f in factors):
         raise c._refuse(
             node, "linear upsampling with align_corners=True has no exact integer form; use align_corners=False."
@@ -268,7 +279,7 @@ def _add(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
 def _pad(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
     pads = [int(p) for p in a["pad"]]
     if not any(pads):
-        return _identity(c, node, a)
+        return _copy(c, node, a)
     mode = a["mode"] or "constant"
     if (
         min(pads) < 0
@@ -293,7 +304,8 @@ def _pad(c: _Capture, node: FxNode, a: _Arguments) -> _Result:
 _HANDLERS: dict[str, _Handler] = {
     **dict.fromkeys(("conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d"), _conv),
     **dict.fromkeys(("dropout", "feature_dropout"), _dropout),
-    **dict.fromkeys(("contiguous", "clone", "alias", "detach"), _identity),
+    **dict.fromkeys(("contiguous", "alias", "detach"), _alias),
+    "clone": _copy,
     **dict.fromkeys(("max_pool2d", "max_pool3d"), _max_pool),
     **dict.fromkeys(
         ("upsample_bilinear2d", "upsample_trilinear3d", "upsample_nearest2d", "upsample_nearest3d"), _upsample
@@ -309,8 +321,8 @@ _HANDLERS: dict[str, _Handler] = {
 }
 
 _REMEDIES = {
-    "sigmoid": "leave it out: masks are decided on logits (above 0), where sigmoid changes nothing.",
-    "softmax": "leave it out: masks are decided on the largest logit, where softmax changes nothing.",
+    "sigmoid": "at the end of a network leave it out: masks are decided on logits, above 0; within one, use a ReLU.",
+    "softmax": "at the end of a network leave it out: masks are decided on the largest logit; within one it cannot be.",
 }
 
 

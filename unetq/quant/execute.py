@@ -66,7 +66,9 @@ def _epilogue(acc: Tensor, epilogue: Epilogue, grid: Grid | None, integer: bool)
 
 
 def _float32_is_exact(x: Tensor) -> bool:
-    return x.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+    # Without oneDNN torch may take NNPACK, whose Winograd is not exact on integers.
+    onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # type: ignore[no-untyped-call]
+    return x.device.type == "cpu" and bool(onednn) and torch.get_float32_matmul_precision() == "highest"
 
 
 def _torch_weight(op: Conv, dtype: torch.dtype, rank: int, device: torch.device) -> Tensor:
@@ -143,10 +145,11 @@ def execute(program: Program, x: Tensor, trace: dict[str, Tensor] | None = None)
         DataError: a shape the program does not accept, or NaN or infinity in the input.
     """
     check_input(program, tuple(x.shape))
+    x = x.float()
     if not torch.isfinite(x).all():
         raise DataError("the input holds NaN or infinity; a program takes finite numbers only. Clean the image first.")
     last_use = {t: i for i, op in enumerate(program.ops) for t in op.inputs}
-    tensors = {program.input: x.float()}
+    tensors = {program.input: x}
     for i, op in enumerate(program.ops):
         result = _step(op, [tensors[t] for t in op.inputs], program)
         tensors[op.output] = result

@@ -1,5 +1,7 @@
 """From trained blocks to the integer program: weights to codes, norms and scales to gains and offsets."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,11 +107,19 @@ class _Lowering:
             values = self.array(block.act.parameters["slope"])
         else:
             values = np.array([block.act.attributes["slope"]], dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise UnsupportedError(
+                f"layer {block.key}: its activation's slope is not finite. Train again or repair the checkpoint."
+            )
         return np.broadcast_to(values, channels).copy()
 
     def weight(self, block: Block) -> WeightCodes | F32:
         """Codes, or float32 values, output channel first with three kernel axes."""
         values = self.array(block.parameters["weight"])
+        if not np.isfinite(values).all():
+            raise UnsupportedError(
+                f"layer {block.key}: its weight holds NaN or infinity. Train again or repair the checkpoint."
+            )
         quantizer = self.q.weight_quantizer(block)
         if quantizer is None:
             return self.canonical(block, values)
@@ -193,22 +203,23 @@ class _Lowering:
             block.key, (first,), output, self.epilogue(block, channels, np.array([self.scale(block.inputs[0])]), zero)
         ), channels
 
-    def run(self, size: Triple) -> Program:
+    def run(self) -> Program:
+        """The program, accepting any size as far as it knows."""
         for block in self.network.blocks:
             grid = self.grid(block)
             if block.kind == "input":
-                self.tensors.append(TensorSpec("input", self.q.in_channels, grid))
+                self.tensors.append(TensorSpec("#input", self.q.in_channels, grid))
                 continue
             operation, channels = self.operation(block)
             self.tensors.append(TensorSpec(block.key, channels, grid))
             self.ops.append(operation)
-        source = self.index["input"]
+        source = self.index["#input"]
         if self.tensors[source].grid is not None:
-            self.tensors.append(TensorSpec("image", self.q.in_channels, None))
-            self.ops.insert(0, Quantize("input", (len(self.tensors) - 1,), source))
+            self.tensors.append(TensorSpec("#image", self.q.in_channels, None))
+            self.ops.insert(0, Quantize("#input", (len(self.tensors) - 1,), source))
             source = len(self.tensors) - 1
         rank = self.network.spatial_rank
-        program = Program(
+        return Program(
             tuple(self.tensors),
             tuple(self.ops),
             source,
@@ -216,7 +227,6 @@ class _Lowering:
             3 if rank == 3 else 2,
             (1, 1, 1),
         )
-        return _with_accepted_sizes(program, size)
 
 
 def _consistent(program: Program, size: Triple, axis: int) -> bool:
@@ -243,26 +253,41 @@ def _multiple(program: Program, axis: int) -> int | None:
     return None
 
 
-def _with_accepted_sizes(program: Program, size: Triple) -> Program:
-    """Any multiple of the network's stride, or only ``size`` where padding or another rule depends on it."""
-    depends = any(isinstance(op, Pad) for op in program.ops)
-    multiples = [1 if program.spatial_rank == 2 and axis == 0 else _multiple(program, axis) for axis in range(3)]
-    fits = all(m is not None and n % m == 0 for n, m in zip(size, multiples, strict=True))
-    if depends or not fits:
-        fixed: Triple | None = size
-        multiple: Triple = (1, 1, 1)
-    else:
-        fixed = None
-        multiple = (multiples[0] or 1, multiples[1] or 1, multiples[2] or 1)
-    return Program(program.tensors, program.ops, program.input, program.output, program.spatial_rank, multiple, fixed)
+def _structure(network: Network) -> list[object]:
+    """All that a program takes from a trace, the sizes aside."""
+
+    def plain(nodes: Iterable[Node | None]) -> list[object]:
+        return [(n.kind, n.parameters, n.attributes) for n in nodes if n is not None]
+
+    return [
+        (b.kind, b.key, b.inputs, b.parameters, b.attributes, plain([*b.pre, b.act, *b.post])) for b in network.blocks
+    ]
+
+
+def _accepts_multiples(q: "QuantNet", network: Network, size: Triple, multiple: Triple) -> bool:
+    """True where the network, traced at the next larger size, is the same one."""
+    larger = tuple(n + m for n, m in zip(size, multiple, strict=True))[3 - network.spatial_rank :]
+    try:
+        return _structure(q.network(larger)) == _structure(network)
+    except UnsupportedError:
+        return False
 
 
 def lower_network(q: "QuantNet", size: tuple[int, ...]) -> Program:
     """The integer program of ``q`` as it is now, traced for a spatial ``size`` (H, W) or (D, H, W).
 
+    It accepts every multiple of the network's stride, or only ``size`` where the network is another one at
+    other sizes (padding of odd sizes, upsampling to a fixed size).
+
     Raises:
         UnsupportedError: a layer whose weights, gains or accumulators have no exact form.
     """
     network = q.network(size)
-    triple = (1, *size) if len(size) == 2 else size
-    return _Lowering(q, network).run((triple[0], triple[1], triple[2]))
+    exact: Triple = (1, size[0], size[1]) if len(size) == 2 else (size[0], size[1], size[2])
+    program = _Lowering(q, network).run()
+    found = [1 if network.spatial_rank == 2 and axis == 0 else _multiple(program, axis) for axis in range(3)]
+    multiple = (found[0] or 1, found[1] or 1, found[2] or 1)
+    fits = None not in found and all(n % m == 0 for n, m in zip(exact, multiple, strict=True))
+    if fits and _accepts_multiples(q, network, exact, multiple):
+        return replace(program, input_multiple=multiple)
+    return replace(program, fixed_size=exact)

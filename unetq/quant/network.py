@@ -1,6 +1,9 @@
 """A network with quantisers: trainable like any module, exact in evaluation mode."""
 
 import copy
+import hashlib
+import json
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -19,7 +22,12 @@ _NOT_CALIBRATED = "the network has no grids yet; call unetq.calibrate(q, batches
 
 
 def _slot(key: str) -> str:
-    return key.replace(".", "__")
+    """``key`` as the name of a submodule, which may not hold dots; no two keys share one."""
+    return key.replace("/", "//").replace(".", "/")
+
+
+def _grid_slot(group: str) -> str:
+    return "grid/" + _slot(group)  # the prefix keeps a layer called "keys" off ModuleDict's own names
 
 
 class QuantNet(nn.Module):
@@ -35,12 +43,15 @@ class QuantNet(nn.Module):
         self.settings = settings
         self.in_channels = int(example.shape[1])
         self._networks: dict[tuple[int, ...], Network] = {}
-        self._programs: dict[Any, Program] = {}
+        self._programs: dict[tuple[tuple[int, ...], bytes], Program] = {}
         network = self.network(tuple(example.shape[2:]))
         weights = weight_quantizers(network, settings, self.tensor)
         grids = grid_quantizers(network, settings)
         self.weight_quantizers = nn.ModuleDict({_slot(name): module for name, module in weights.items()})
-        self.grids = nn.ModuleDict({_slot(group): module for group, module in grids.items()})
+        self.grids = nn.ModuleDict({_grid_slot(group): module for group, module in grids.items()})
+        # Travels with the state, so that a checkpoint of other bit-widths is recognised.
+        described = json.dumps(asdict(settings), sort_keys=True).encode()
+        self.register_buffer("settings_json", torch.tensor(list(described), dtype=torch.uint8))
         # Without any quantiser there is nothing to calibrate.
         self.register_buffer("calibrated", torch.tensor(not weights and not grids))
 
@@ -67,29 +78,32 @@ class QuantNet(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next(self.net.parameters()).device
+        return next((p.device for p in self.net.parameters()), torch.device("cpu"))
 
     def weight_quantizer(self, block: Block) -> WeightQuantizer | None:
         """The quantiser of a convolution's weight, None where it stays float32."""
-        found = self._find(self.weight_quantizers, block.parameters["weight"])
+        found = self._find(self.weight_quantizers, _slot(block.parameters["weight"]))
         assert found is None or isinstance(found, WeightQuantizer)
         return found
 
     def grid_quantizer(self, group: str) -> ActivationQuantizer | None:
         """The quantiser of a grid group, None where it stays float32."""
-        found = self._find(self.grids, group)
+        found = self._find(self.grids, _grid_slot(group))
         assert found is None or isinstance(found, ActivationQuantizer)
         return found
 
     @staticmethod
-    def _find(modules: nn.ModuleDict, key: str) -> nn.Module | None:
-        return modules[_slot(key)] if _slot(key) in modules else None  # noqa: SIM401  (ModuleDict has no get)
+    def _find(modules: nn.ModuleDict, slot: str) -> nn.Module | None:
+        return modules[slot] if slot in modules else None  # noqa: SIM401  (ModuleDict has no get)
 
     def tensor(self, name: str) -> Tensor:
         """A parameter or buffer of the wrapped network by its name there."""
-        owner, _, leaf = name.rpartition(".")
-        value: Tensor = getattr(self.net.get_submodule(owner), leaf)
+        value: Tensor = getattr(self.owner(name), name.rpartition(".")[2])
         return value
+
+    def owner(self, name: str) -> nn.Module:
+        """The submodule of the wrapped network that holds a parameter or buffer."""
+        return self.net.get_submodule(name.rpartition(".")[0])
 
     # -- parameters --------------------------------------------------------------------------------
 
@@ -109,6 +123,14 @@ class QuantNet(nn.Module):
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """As torch's, with a CheckpointError for a checkpoint of another network or other bit-widths."""
+        found = state_dict.get("settings_json")
+        own = self.get_buffer("settings_json").cpu()
+        if found is not None and not torch.equal(found.cpu(), own):
+            raise CheckpointError(
+                f"the checkpoint has the settings {bytes(found.tolist()).decode(errors='replace')}, this network "
+                f"{bytes(own.tolist()).decode()}: their codes mean different numbers. "
+                "Use the config it was trained with."
+            )
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
@@ -150,11 +172,19 @@ class QuantNet(nn.Module):
             raise CheckpointError(
                 "the network has no grids yet; call unetq.calibrate(q, batches) or load a trained state first."
             )
-        version = (size, *((id(t), t._version) for t in (*self.parameters(), *self.buffers())))
-        if version not in self._programs:
-            self._programs = {k: v for k, v in self._programs.items() if k[1:] == version[1:]}
-            self._programs[version] = lower_network(self, size)
-        return self._programs[version]
+        digest = self._digest()
+        if (size, digest) not in self._programs:
+            self._programs = {key: program for key, program in self._programs.items() if key[1] == digest}
+            self._programs[size, digest] = lower_network(self, size)
+        return self._programs[size, digest]
+
+    def _digest(self) -> bytes:
+        """Of all parameters and buffers as they are: version counters miss what is written through ``.data``."""
+        content = hashlib.blake2b(digest_size=16)
+        for value in (*self.parameters(), *self.buffers()):
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            content.update(flat.view(torch.uint8).numpy().data)
+        return content.digest()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "QuantNet":
         programs, self._programs = self._programs, {}

@@ -17,15 +17,24 @@ def layer_name(block: Block) -> str:
     return block.key.split("@")[0]
 
 
-def _reads_image(block: Block, network: Network) -> bool:
-    return any(network.block(source).group == "input" for source in block.inputs)
+def _is_first(block: Block, network: Network) -> bool:
+    """True where a block sees nothing but the image: directly, moved (pooled, padded), or normalised."""
+    waiting = list(block.inputs)
+    while waiting:
+        source = network.block(waiting.pop())
+        if source.kind == "input":
+            continue
+        if not (source.keeps_grid or source.kind == "pointwise"):
+            return False
+        waiting.extend(source.inputs)
+    return True
 
 
-def _layer_bits(block: Block, network: Network, settings: QuantSettings, ordinary: int) -> tuple[int, bool]:
-    """A convolution's width for weights or for its input activations, and whether it is an own width."""
-    if ordinary == FLOAT_BITS or settings.keeps_float(layer_name(block)):
+def _own_bits(block: Block, network: Network, settings: QuantSettings, ordinary: int) -> tuple[int, bool]:
+    """A reader's width (for weights, or for what it reads), and whether it is a first or last one's own width."""
+    if ordinary == FLOAT_BITS or (block.kind == "conv" and settings.keeps_float(layer_name(block))):
         return FLOAT_BITS, False
-    if _reads_image(block, network):
+    if _is_first(block, network):
         return settings.first_bits, True
     if block.key in final_blocks(network):
         return settings.last_bits, True
@@ -55,10 +64,15 @@ def weight_quantizers(
         alone = QuantSettings(float_layers=(pattern,))
         if not any(alone.keeps_float(name) for name in names):
             raise ConfigError(f"float_layers {pattern!r} matches no convolution; the layers are {', '.join(names)}.")
+    widths: dict[str, tuple[int, bool]] = {}
+    for block in layers:  # a layer that is called twice has the larger width of its places
+        name = block.parameters["weight"]
+        width = _own_bits(block, network, settings, settings.weight_bits)
+        widths[name] = max(width, widths.get(name, width))
     made: dict[str, WeightQuantizer] = {}
     for block in layers:
-        bits, own_width = _layer_bits(block, network, settings, settings.weight_bits)
         name = block.parameters["weight"]
+        bits, own_width = widths[name]
         if bits == FLOAT_BITS or name in made:
             continue
         if settings.method == "paper" and not own_width:
@@ -71,19 +85,13 @@ def weight_quantizers(
 def grid_quantizers(network: Network, settings: QuantSettings) -> dict[str, ActivationQuantizer]:
     """A quantiser for each grid group that some low-bit reader needs, by the group's name.
 
-    The group is as wide as its widest reader asks for: a convolution asks for its own input width,
-    other readers for ``act_bits``, or ``last_bits`` where only they stand before the output.
+    The group is as wide as its widest reader asks for: ``first_bits`` by those that see only the image,
+    ``last_bits`` by those behind which no convolution comes, ``act_bits`` by all others.
     """
     made: dict[str, ActivationQuantizer] = {}
-    final = final_blocks(network)
     for group, members in network.groups.items():
-        needs: list[tuple[int, bool]] = []
-        for reader in group_consumers(network, group):
-            if reader.kind == "conv":
-                needs.append(_layer_bits(reader, network, settings, settings.act_bits))
-            elif settings.act_bits != FLOAT_BITS:
-                last = reader.key in final
-                needs.append((settings.last_bits if last else settings.act_bits, last))
+        readers = group_consumers(network, group)
+        needs = [_own_bits(reader, network, settings, settings.act_bits) for reader in readers]
         needs = [need for need in needs if need[0] != FLOAT_BITS]
         if not needs:
             continue

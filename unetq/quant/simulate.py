@@ -87,9 +87,9 @@ class _Simulation:
         if node.kind == "instance_norm":
             return F.instance_norm(y, weight=weight, bias=bias, eps=node.attributes["eps"])
         eps, momentum = node.attributes["eps"], node.attributes["momentum"]
-        return F.batch_norm(
-            y, values["running_mean"], values["running_var"], weight, bias, self.training, momentum, eps
-        )
+        # A BatchNorm that its owner put into evaluation mode stays frozen.
+        training = self.training and self.q.owner(node.parameters["running_mean"]).training
+        return F.batch_norm(y, values["running_mean"], values["running_var"], weight, bias, training, momentum, eps)
 
     def accumulate(self, x: list[Tensor], block: Block) -> Tensor:
         if block.kind == "conv":

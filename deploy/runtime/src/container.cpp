@@ -102,7 +102,6 @@ uq_status Container::name(uint32_t offset, uint32_t bytes, const char** text) {
     return UQ_OK;
 }
 
-// read.
 uq_status Container::blob(const char* where, uint64_t offset, uint64_t bytes, const uint8_t** found) {
     UQ_CHECK(offset % kAlignment == 0 && offset <= size_[kData] && bytes <= size_[kData] - offset,
              "%.80s: its data at %llu do not lie in the data section at a multiple of 64. Export the model again.",

@@ -1,5 +1,6 @@
 // Where every tensor and working memory lies. Each lives from the operation that makes it to the last that reads it;
 // the largest are placed first, each at the smallest gap that fits between those alive at the same time.
+#include "ops/conv_shape.h"
 #include "shapes.h"
 
 namespace uq {
@@ -229,10 +230,7 @@ bool output_size(const Op& op, const uint32_t size[3], uint32_t out[3]) {
 
 uint64_t work_units(const Op& op, const Place* places) {
     uint64_t values = pixels(places[op.output].size) * op.output_channels;
-    if (op.kind != kConv) return values;
-    uint64_t taps = static_cast<uint64_t>(op.kernel[0]) * op.kernel[1] * op.kernel[2];
-    uint64_t positions = pixels(op.mode == 1 ? places[op.inputs[0]].size : places[op.output].size);
-    return product(product(positions, op.output_channels), taps * op.conv.group_inputs);
+    return op.kind == kConv ? conv_work_units(op, places[op.output].size) : values;
 }
 
 }  // namespace uq

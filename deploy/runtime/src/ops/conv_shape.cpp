@@ -35,6 +35,15 @@ Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t outp
     return g;
 }
 
+uint64_t conv_work_units(const Op& op, const uint32_t output[3]) {
+    uint64_t positions = 0;
+    for (size_t p = 0; p < op.conv.phases.size(); ++p) {
+        const Phase& phase = op.conv.phases[p];
+        positions += product(conv_geometry(op.conv, phase, output).all_pixels, phase.taps.size());
+    }
+    return product(positions, product(op.output_channels, op.conv.group_inputs));
+}
+
 ConvWork carve_conv(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3],
                     Carver* carver) {
     const Conv& conv = op.conv;

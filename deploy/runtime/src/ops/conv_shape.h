@@ -18,6 +18,9 @@ struct Geometry {
 
 Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t output[3]);
 
+// Multiply-accumulates that a run reports, summed strip by strip: padding counts in full.
+uint64_t conv_work_units(const Op& op, const uint32_t output[3]);
+
 // What a step may read beyond the last pixel of the window: channels of a narrower block, with weight 0.
 inline uint64_t slack_bytes(const Conv& conv) {
     return static_cast<uint64_t>(conv.steps_a_tap) * conv.group * conv.element_bytes;
