@@ -9,7 +9,7 @@ from small_runs import small
 from unetq.errors import ConfigError
 from unetq.runtime import Runtime, available_isas
 from unetq.train import train
-from unetq.verify import verify
+from unetq.verify import describe, verify
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,14 @@ def test_one_wrong_code_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = verify(run, limit=1)
     assert found["mismatches"] == 1
     assert found["executors"][1]["first"] == ["#input: 1 of 2304"]
+
+
+def test_float_layers_are_told_apart(tmp_path: Path) -> None:
+    experiment = small(quant={"float_layers": ["head"]}, train={"float_steps": 2, "quant_steps": 2})
+    found = verify(train(experiment, tmp_path / "run"), limit=1)
+    assert found["float_layers"] == ["head"]
+    assert all(e["deviation"] <= 1e-5 for e in found["executors"])
+    assert "not bound to be exact" in describe(found)
 
 
 def test_a_split_that_is_not_there(run: Path) -> None:

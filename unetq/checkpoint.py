@@ -5,21 +5,50 @@ people and other programs. Names inside: ``model.*``, ``optimizer.<parameter>.<k
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from . import files
+from .data import image_part
 from .errors import CheckpointError
 
 SCHEMA = 1
 _MODEL, _OPTIMIZER, _RNG = "model.", "optimizer.", "rng."
+
+
+@dataclass
+class State:
+    """Where a stage stands; all of it is in a checkpoint's header."""
+
+    step: int = 0
+    validated: int = -1
+    best: float | None = None
+    best_step: int = -1
+    since_best: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    done: bool = False
+
+
+_Count = Annotated[int, Field(ge=1)]
+
+
+class _Header(BaseModel):
+    """What every checkpoint of a run says of itself; more may stand beside it."""
+
+    stage: str
+    network: dict[str, Any]
+    dataset: str
+    input: tuple[_Count, _Count, _Count]
+    state: State
 
 
 @dataclass(frozen=True)
@@ -60,8 +89,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) 
     for name, value in checkpoint.tensors.items():
         if not name.startswith(_OPTIMIZER):
             continue
-        number, key = name.removeprefix(_OPTIMIZER).split(".", 1)
-        if int(number) >= len(parameters):
+        number, _, key = name.removeprefix(_OPTIMIZER).partition(".")
+        if not number.isdecimal() or int(number) >= len(parameters):
             raise CheckpointError(
                 f"{checkpoint.path} holds state for parameter {number} of {len(parameters)}; it is of another network."
             )
@@ -82,11 +111,20 @@ def _rng_tensors() -> dict[str, Tensor]:
 
 
 def restore_rng(checkpoint: Checkpoint) -> None:
-    """Put torch's random generators back."""
-    if (state := checkpoint.tensors.get(f"{_RNG}torch")) is not None:
-        torch.set_rng_state(state)
-    if (state := checkpoint.tensors.get(f"{_RNG}cuda")) is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state)
+    """Put torch's random generators back.
+
+    Raises:
+        CheckpointError: what was saved is no state of a generator.
+    """
+    try:
+        if (state := checkpoint.tensors.get(f"{_RNG}torch")) is not None:
+            torch.set_rng_state(state)
+        if (state := checkpoint.tensors.get(f"{_RNG}cuda")) is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path} is damaged (random generator: {error}); use another checkpoint or train again."
+        ) from None
 
 
 def all_finite(model: nn.Module) -> bool:
@@ -139,6 +177,8 @@ def load_model(model: nn.Module, checkpoint: Checkpoint) -> None:
     """
     saved, own = checkpoint.model(), model.state_dict()
     for name in [*own, *saved]:
+        if name == "settings_json":
+            continue  # the network itself says what differs there
         have, want = saved.get(name), own.get(name)
         if have is None or want is None or have.shape != want.shape:
             found = "missing" if have is None else f"of shape {tuple(have.shape)}"
@@ -150,8 +190,39 @@ def load_model(model: nn.Module, checkpoint: Checkpoint) -> None:
     model.load_state_dict(saved)
 
 
+def state_of(checkpoint: Checkpoint) -> State:
+    """Where the stage stood; the whole header is checked.
+
+    Raises:
+        CheckpointError: a key is missing or of another type; the message names it.
+    """
+    try:
+        return _Header.model_validate(checkpoint.info).state
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise CheckpointError(
+            f"{checkpoint.path} is damaged (its header's {key}: {problem['msg'].lower()}); "
+            "use another checkpoint or train again."
+        ) from None
+
+
+def recorded_digests(checkpoint: Checkpoint, split: str) -> list[str] | None:
+    """The digests of the slices of ``split`` that the checkpoint was made with; None where it has no record."""
+    found: Any = checkpoint.info
+    for key in ("data", "digests", split):
+        found = found.get(key) if isinstance(found, dict) else None
+    return [str(item) for item in found] if isinstance(found, list) else None
+
+
+def shared_slice(checkpoint: Checkpoint, digests: Sequence[str]) -> int | None:
+    """The number of the first of ``digests`` whose pixels the checkpoint's network was trained on."""
+    seen = {image_part(item) for item in recorded_digests(checkpoint, "train") or ()}
+    return next((i for i, item in enumerate(digests) if image_part(item) in seen), None)
+
+
 def check_network(checkpoint: Checkpoint, network: Mapping[str, Any], stage: str) -> None:
-    """Refuse a checkpoint of another stage, network name or network options.
+    """Refuse a checkpoint of another stage, network name or network options, or one whose header is damaged.
 
     Raises:
         CheckpointError: naming what differs.

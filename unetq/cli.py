@@ -68,8 +68,8 @@ def train(
     elif resume and out is not None:
         from .runs import read_experiment
 
-        values = configs.merge(read_experiment(out).model_dump(), configs.parse_settings(settings or []))
-        experiment = configs.build(configs.merge(values, overrides))
+        values = configs.overlay(read_experiment(out).model_dump(), configs.parse_settings(settings or []))
+        experiment = configs.build(configs.overlay(values, overrides))
     else:
         raise ConfigError(
             "no config was given; name one, such as `unetq train em`, or resume a run with --resume --out RUN."
@@ -91,7 +91,7 @@ def train(
         typer.echo(str(interrupted), err=True)
         raise typer.Exit(130) from None
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks
-        typer.echo(f"{out}: trained. Next: unetq evaluate {out}")
+        typer.echo(f"{out}: trained. Next: unetq evaluate {shlex.quote(str(out))}")
 
 
 @app.command()
@@ -118,13 +118,16 @@ def verify(
     as_json: JsonOption = False,
     data: DataOption = None,
 ) -> None:
-    """Compare torch, NumPy and every C++ path on a run's slices, tensor by tensor; exit code 1 on a mismatch."""
+    """Compare torch, NumPy and every C++ path on a run's slices, tensor by tensor; exit code 1 on a mismatch.
+
+    A run that keeps layers in float32 is not bound to be exact: its differences are only told.
+    """
     from .verify import describe
     from .verify import verify as compare
 
     found = compare(run, split, data, limit, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
-    if found["mismatches"]:
+    if found["mismatches"] and not found["float_layers"]:
         raise typer.Exit(1)
 
 
