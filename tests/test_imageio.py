@@ -101,6 +101,59 @@ def test_lzw_tiff_can_be_read(tmp_path: Path) -> None:
     assert (read_image(tmp_path / "a.tif").data == STACK).all()
 
 
+COMPRESSIONS = [None, "tiff_lzw", "packbits", "tiff_adobe_deflate"]
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("two_level", [False, True])
+def test_white_is_zero_gives_the_stored_values(
+    tmp_path: Path, photometric: int, compression: str | None, two_level: bool
+) -> None:
+    page = STACK[0] > 100 if two_level else STACK[0]
+    picture = Image.fromarray(page)
+    # Pillow stores the complement under 0, so that the picture looks the same in a viewer
+    picture.save(tmp_path / "w.tif", tiffinfo={262: photometric}, compression=compression)
+    with tifffile.TiffFile(tmp_path / "w.tif") as tiff:
+        assert tiff.pages[0].photometric == photometric
+    shown = page * np.uint8(255) if two_level else page
+    stored = 255 - shown if photometric == 0 else shown
+    data = read_image(tmp_path / "w.tif").data
+    assert data.dtype == np.uint8 and (data[0] == stored).all()
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_white_is_zero_in_16_bits(tmp_path: Path, photometric: int, compression: str | None) -> None:
+    page = STACK[0].astype(np.uint16) * 200  # Pillow leaves these alone, on the way out and on the way in
+    Image.fromarray(page).save(tmp_path / "w.tif", tiffinfo={262: photometric}, compression=compression)
+    data = read_image(tmp_path / "w.tif").data
+    assert data.dtype == np.uint16 and (data[0] == page).all()
+
+
+@pytest.mark.parametrize("photometric", ["miniswhite", "minisblack"])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_few_bits_a_pixel_are_not_stretched(tmp_path: Path, photometric: str, bits: int) -> None:
+    stored = STACK[0] % 2**bits
+    per_byte = 8 // bits
+    padded = np.pad(stored, ((0, 0), (0, -stored.shape[1] % per_byte)))
+    parts = padded.reshape(stored.shape[0], -1, per_byte)
+    packed = sum(parts[..., k].astype(np.uint8) << (8 - bits * (k + 1)) for k in range(per_byte)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", packed, photometric=photometric, metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:  # say how wide and how deep the bytes really are
+        tiff.pages[0].tags["ImageWidth"].overwrite(stored.shape[1])
+        tiff.pages[0].tags["BitsPerSample"].overwrite(bits)
+    assert (read_image(tmp_path / "a.tif").data[0] == stored).all()
+
+
+def test_compressed_pixels_that_would_change_type_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(STACK[0]).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={339: 1})
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+        tiff.pages[0].tags["SampleFormat"].overwrite(2)  # signed
+    with pytest.raises(DataError, match="int8"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("kind", ["plain", "zlib", "imagej", "pages"])
 def test_a_tiff_cut_anywhere_is_an_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.tif"

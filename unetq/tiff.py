@@ -34,6 +34,9 @@ class TiffTags:
 def read_tiff(path: Path) -> tuple[NDArray[Any], TiffTags]:
     """All pages as (pages, H, W), stored values as they are (8-bit for two-level pages: 0 and 255).
 
+    Whether 0 is shown black or white (PhotometricInterpretation) changes nothing: a picture saved in both
+    ways stores complementary values, and those are what is returned, under every compression.
+
     Raises:
         DataError: not a TIFF, truncated, damaged, in colour, or pages that differ in size.
     """
@@ -137,10 +140,10 @@ def _check_pages(tiff: Any, size: int) -> None:
 def _stack(tiff: Any, path: Path) -> NDArray[Any]:
     try:
         data = np.asarray(tiff.series[0].asarray())
-    except ValueError as error:
+    except (ValueError, NotImplementedError) as error:
         if "imagecodecs" not in str(error):
             raise
-        data = _pillow_pages(path)  # LZW and the like, which tifffile leaves to a package that may be absent
+        data = _pillow_pages(tiff, path)  # LZW, 4 bits and the like, for which tifffile wants a further package
     if data.ndim == 2:
         data = data[None]
     if data.ndim != 3:
@@ -148,13 +151,28 @@ def _stack(tiff: Any, path: Path) -> NDArray[Any]:
     return np.where(data, np.uint8(255), np.uint8(0)) if data.dtype == bool else data
 
 
-def _pillow_pages(path: Path) -> NDArray[Any]:
+def _pillow_pages(tiff: Any, path: Path) -> NDArray[Any]:
     with Image.open(path) as image:
         pages = []
-        for number in range(getattr(image, "n_frames", 1)):
+        for number, page in enumerate(tiff.pages):
             image.seek(number)
-            pages.append(np.asarray(image))
+            page = page.aspage() if hasattr(page, "aspage") else page
+            pages.append(_stored_values(np.asarray(image), page))
     return np.stack(pages)
+
+
+def _stored_values(shown: NDArray[Any], page: Any) -> NDArray[Any]:
+    """Undo what Pillow does to show a page: up to 8 bits it inverts WhiteIsZero and stretches 2 and 4 bits to 8."""
+    if shown.dtype.newbyteorder("=") != np.dtype(page.dtype):
+        raise DataError(
+            f"its pixels are {np.dtype(page.dtype)} under a compression that is read as {shown.dtype} here; "
+            "save it uncompressed"
+        )
+    if page.bitspersample > 8:
+        return shown
+    if page.photometric == 0:
+        shown = ~shown  # logical for 1 bit, 255 - value for 8 bits
+    return shown // np.uint8(255 // (2**page.bitspersample - 1)) if page.bitspersample in (2, 4) else shown
 
 
 def _tags(tiff: Any) -> TiffTags:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 LABELS = ("membrane", "cell")
+DIGEST = "5f" * 16
 WEIGHTS, ACTIVATIONS = 19_348_996, 160 << 20
 
 
@@ -107,7 +108,9 @@ def write_run(
         "run": folder.name,
         "dataset": "em",
         "data_note": "synthetic membranes made for a test",
-        "network": {"name": "paper", "parameters": 4_837_249},
+        "digests": {"validation": DIGEST},
+        "notes": {"validation": "these slices also chose the checkpoint"},
+        "network": {"name": "paper", "options": {"base": 64}, "parameters": 4_837_249},
         "bits": {"weight": weight, "act": act, "first": 8, "last": 8, "method": "fixed", "per_channel": True},
         "labels": LABELS,
         "seed": 7,

@@ -143,3 +143,50 @@ def test_layers_kept_in_float_are_named(make_run: MakeRun, tmp_path: Path, chang
     assert "Not all of it is integer" not in build([plain], tmp_path / "a").read_text()
     html = build([mixed], tmp_path / "b").read_text()
     assert "Not all of it is integer" in html and "within 1e-5 of the range" in html
+
+
+def test_changes_are_coloured_only_beyond_the_spread(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("low", error=0.011)
+    metrics = json.loads((run / "metrics.json").read_text())
+    split = metrics["splits"]["validation"]
+    theirs = split["float_reference"]
+    for lost, expected in (([0.02, -0.02, 0.02, -0.018], 0), ([0.02, 0.021, 0.02, 0.019], 4)):
+        for label in metrics["labels"]:
+            for mine, other, change in zip(split["integer"]["slices"], theirs["slices"], lost, strict=True):
+                mine["dice"][label] = min(other["dice"][label] - change, 1.0)
+            split["integer"]["volume_dice"][label] = theirs["volume_dice"][label] - sum(lost) / 4
+        (run / "metrics.json").write_text(json.dumps(metrics))
+        html = build([run], tmp_path / "report").read_text()
+        assert len(re.findall(r'class="change (?:loss|gain)"', html)) == expected  # two classes, card and table
+        assert "(SD " in html and "Sample standard deviation" in html
+    low = min(score["dice"]["cell"] for score in split["integer"]["slices"])
+    high = max(score["dice"]["cell"] for score in split["integer"]["slices"])
+    assert f"{100 * low:.2f}–{100 * high:.2f}" in html
+
+
+def test_groups_that_must_not_be_compared_say_so(make_run: MakeRun, tmp_path: Path) -> None:
+    one, two, three = make_run("one"), make_run("two"), make_run("three")
+    assert "Do not compare" not in build([one, two], tmp_path / "a").read_text()
+    assert "do not record which pixels" not in build([one, two], tmp_path / "a").read_text()
+    for run in (two, three):
+        metrics = json.loads((run / "metrics.json").read_text())
+        del metrics["digests"]
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    html = build([one, two, three], tmp_path / "b").read_text()
+    assert "Group 2 of 2" in html and "Do not compare" in html and "do not record which pixels" in html
+
+
+def test_quantisers_off_alone_is_labelled(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("low")
+    metrics = json.loads((run / "metrics.json").read_text())
+    split = metrics["splits"]["validation"]
+    split["float"] = split.pop("integer") | {"arithmetic": "float32"}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert "quantisers off" in build([run], tmp_path / "report").read_text()
+
+
+def test_many_runs_come_as_a_table_without_cards(make_run: MakeRun, tmp_path: Path) -> None:
+    few = [make_run(f"few-{index}", size=16, slices=2) for index in range(4)]
+    assert build(few, tmp_path / "a").read_text().count('<article class="card">') == 4
+    many = [*few, make_run("one-more", size=16, slices=2)]
+    assert '<article class="card">' not in build(many, tmp_path / "b").read_text()

@@ -97,9 +97,16 @@ def test_none_and_twice(make_run: MakeRun) -> None:
 
 
 def test_two_runs_of_one_name_are_told_apart(make_run: MakeRun) -> None:
-    first, second = make_run("a/em"), make_run("b/em")
-    names = [run.name for run in load_runs([first, second])]
-    assert len(set(names)) == 2
+    runs = [make_run("a/x/em"), make_run("b/x/em"), make_run("b/y/em"), make_run("other")]
+    assert [run.name for run in load_runs(runs)] == ["a/x/em", "b/x/em", "y/em", "other"]
+
+
+def test_a_moved_run_goes_by_its_new_name(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("before").rename(tmp_path / "after")
+    assert json.loads((run / "metrics.json").read_text())["run"] == "before"
+    assert load_run(run).name == "after"
+    monkeypatch.chdir(run)
+    assert load_run(Path()).name == load_runs([Path()])[0].name == "after"
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "missing", "shape", "dtype"])

@@ -1,29 +1,21 @@
 """The report's plots: Dice against memory, and how a run was trained."""
 
 import math
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from . import svg
+from . import labels, svg
+from .dots import dots_of
 from .schema import HistoryPoint
-from .table import Group, memory_note
-from .units import bytes_text, percent, three_digits
+from .table import Group
+from .units import three_digits
 
 POINT_WIDTH, POINT_HEIGHT = 460, 300
+DOT_RADIUS = 6
 CURVE_WIDTH, CURVE_HEIGHT = 460, 220
 CURVE_POINTS = 300
 STAGES = (("float", "curve-float"), ("quant", "curve-quant"))
 MIB = float(1 << 20)
-
-
-@dataclass(frozen=True)
-class _Dot:
-    memory: float
-    dice: float
-    name: str
-    cls: str
-    title: str
 
 
 def memory_plots(group: Group) -> list[Markup]:
@@ -32,7 +24,7 @@ def memory_plots(group: Group) -> list[Markup]:
 
 
 def _memory_plot(group: Group, label: str) -> Markup | None:
-    dots = _dots(group, label)
+    dots = dots_of(group, label)
     if not dots:
         return None
     memories = [dot.memory / MIB for dot in dots]
@@ -52,41 +44,16 @@ def _memory_plot(group: Group, label: str) -> Markup | None:
         [(value, three_digits(value).removesuffix(".00").removesuffix(".0")) for value in _log_ticks(*frame.x_range)],
         [(value, svg.tick_text(value, ticks)) for value in ticks],
     )
-    taken: list[tuple[float, float]] = []
-    for dot in sorted(dots, key=lambda dot: -dot.dice):
-        x, y = frame.x(dot.memory / MIB), frame.y(100 * dot.dice)
-        parts.append(svg.circle(x, y, 6, dot.cls, dot.title))
-        label_y = y - 11
-        while any(abs(label_y - other_y) < 13 and abs(x - other_x) < 70 for other_x, other_y in taken):
-            label_y += 13
-        taken.append((x, label_y))
-        anchor = "start" if x < frame.left + 40 else "end" if x > frame.width - frame.right - 40 else "middle"
-        parts.append(svg.text(x, label_y, dot.name, "point-label", anchor))
+    places = [(frame.x(dot.memory / MIB), frame.y(100 * dot.dice)) for dot in dots]
+    area = labels.Box(frame.left + 2, frame.top - 4, frame.width - 4, frame.height - frame.bottom - 2)
+    names = labels.place([(x, y, dot.name) for (x, y), dot in zip(places, dots, strict=True)], DOT_RADIUS, area)
+    parts += [svg.line(*name.leader, "leader") for name in names if name.leader]
+    for (x, y), dot in zip(places, dots, strict=True):
+        parts.append(svg.circle(x, y, DOT_RADIUS, "dot-float" if dot.is_float else "dot-low", dot.title))
+    for name in names:
+        middle = (name.box.left + name.box.right) / 2
+        parts.append(svg.text(middle, name.box.bottom - 3, name.text, "point-label"))
     return svg.document(POINT_WIDTH, POINT_HEIGHT, f"Dice of {label} against memory", parts)
-
-
-def _dots(group: Group, label: str) -> list[_Dot]:
-    dots: list[_Dot] = []
-    for row in group.rows:
-        score = row.dice(label)
-        if score is None or not row.memory_bytes:
-            continue
-        name = group.row_label(row)
-        title = f"{row.run.name}: Dice {percent(score)} %, {memory_note(row)}"
-        dots.append(_Dot(row.memory_bytes, score, name, "dot-float" if row.is_float else "dot-low", title))
-    for row in group.rows:
-        score = row.reference.volume_dice.get(label) if row.reference else None
-        memory = row.float_memory_bytes
-        if score is None or not memory or any(_same_place(dot, memory, score) for dot in dots):
-            continue
-        title = f"float reference of {row.run.name}: Dice {percent(score)} %, {bytes_text(memory)}"
-        dots.append(_Dot(memory, score, "float32", "dot-float", title))
-    return dots
-
-
-def _same_place(dot: _Dot, memory: int, score: float) -> bool:
-    """A float run and a float reference are one network though their bytes are counted a little differently."""
-    return dot.cls == "dot-float" and dot.dice == score and 0.9 < dot.memory / memory < 1.1
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
@@ -96,7 +63,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
 
 
-def training_curves(history: tuple[HistoryPoint, ...], labels: tuple[str, ...]) -> list[Markup]:
+def training_curves(history: tuple[HistoryPoint, ...], classes: tuple[str, ...]) -> list[Markup]:
     """Loss, and validation Dice where it was measured, over the steps of both stages."""
     offset = max((point.step for point in history if point.stage == "float"), default=0)
     loss = {
@@ -108,14 +75,14 @@ def training_curves(history: tuple[HistoryPoint, ...], labels: tuple[str, ...]) 
     scores: list[tuple[int, str, str, float]] = [
         (_at(point, offset), point.stage, label, 100 * value)
         for point in history
-        for label in labels
+        for label in classes
         if point.dice and (value := point.dice.get(label)) is not None
     ]
     charts = []
     if any(loss.values()):
         charts.append(_loss_chart(loss, offset))
     if scores:
-        charts.append(_dice_chart(scores, labels, offset))
+        charts.append(_dice_chart(scores, classes, offset))
     return charts
 
 
@@ -138,10 +105,10 @@ def _loss_chart(loss: dict[str, list[tuple[int, float]]], offset: int) -> Markup
     return svg.document(CURVE_WIDTH, CURVE_HEIGHT, "training loss by step", parts)
 
 
-def _dice_chart(scores: list[tuple[int, str, str, float]], labels: tuple[str, ...], offset: int) -> Markup:
+def _dice_chart(scores: list[tuple[int, str, str, float]], classes: tuple[str, ...], offset: int) -> Markup:
     values = [value for *_, value in scores]
     frame, parts = _curve_frame("validation Dice (%)", [x for x, *_ in scores], min(values), max(values), offset)
-    for index, label in enumerate(labels):
+    for index, label in enumerate(classes):
         for stage, cls in STAGES:
             series = [(frame.x(x), frame.y(value)) for x, kind, name, value in scores if (kind, name) == (stage, label)]
             parts.append(svg.polyline(series, f"{cls} dash{index % 4}"))
@@ -167,8 +134,8 @@ def _curve_frame(title: str, xs: list[int], low: float, high: float, offset: int
 
 
 def _smoothed(series: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Exponential mean over about a fiftieth of the series."""
-    weight = min(1.0, 2 / (len(series) / 50 + 1))
+    """Exponential mean over about a fiftieth of the series, of a short one over more."""
+    weight = 2 / (max(len(series) / 50, min(len(series) / 6, 10.0)) + 1)
     result: list[tuple[int, float]] = []
     mean = series[0][1] if series else 0.0
     for step, value in series:

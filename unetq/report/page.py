@@ -11,8 +11,10 @@ from ..files import write_text
 from . import units
 from .charts import memory_plots, training_curves
 from .overlays import ALPHA, PALETTE, Gallery, slice_views
+from .records import csv_text, records
 from .runs import Run, load_runs
-from .table import Group, csv_text, groups_of, records
+from .spread import slice_spread
+from .table import Group, Row, groups_of
 
 MANY_SLICES = 12  # beyond that the table of slices starts folded
 
@@ -95,6 +97,8 @@ def _run_section(run: Run, groups: list[Group], gallery: Gallery) -> dict[str, A
                 parts.append(
                     {
                         "row": row,
+                        "tag": group.tag,
+                        "deviations": {label: _deviations(row, label) for label in group.labels},
                         "drawn": drawn,
                         "views": views,
                         "slices": [(score, reference.get(score.id)) for score in slices],
@@ -109,6 +113,14 @@ def _run_section(run: Run, groups: list[Group], gallery: Gallery) -> dict[str, A
         "stages": {point.stage for point in run.history},
         "facts": _facts(run),
     }
+
+
+def _deviations(row: Row, label: str) -> tuple[float | None, float | None, float | None]:
+    """Standard deviations over slices: of the run's Dice, of the float reference's, of the change."""
+    theirs = slice_spread(row.reference, label) if row.reference else None
+    spreads = (row.spread(label), theirs, row.change_spread(label))
+    own, reference, change = (spread.deviation if spread else None for spread in spreads)
+    return own, reference, change
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ class Run:
 
     Attributes:
         folder: where it was read.
-        name: unique among the runs of one report.
+        name: the folder's own (a folder can be moved after its run), unique among the runs of one report.
         facts: ``run.json`` (versions, seed, command, seconds), empty where absent.
         config: ``config.yaml`` as text, empty where absent.
     """
@@ -48,9 +48,21 @@ def load_runs(folders: list[Path]) -> list[Run]:
     for index, folder in enumerate(resolved):
         if folder in resolved[:index]:
             raise CheckpointError(f"{folders[index]} is given twice; a report lists a run once. Remove one of them.")
-    runs = [load_run(folder) for folder in folders]
-    names = [run.name for run in runs]
-    return [run if names.count(run.name) == 1 else replace(run, name=f"{run.name} ({run.folder})") for run in runs]
+    names = _short_names(resolved)
+    return [replace(load_run(folder), name=name) for folder, name in zip(folders, names, strict=True)]
+
+
+def _short_names(folders: list[Path]) -> list[str]:
+    """Of each path as many last parts as tell it from the others: ``em-w4a6``, or ``seed1/em`` and ``seed2/em``."""
+    names = []
+    for folder in folders:
+        length = 1
+        while length < len(folder.parts) and any(
+            other is not folder and other.parts[-length:] == folder.parts[-length:] for other in folders
+        ):
+            length += 1
+        names.append("/".join(folder.parts[-length:]))
+    return names
 
 
 def load_run(folder: Path) -> Run:
@@ -82,7 +94,7 @@ def load_run(folder: Path) -> Run:
     facts_path, config_path, history_path = folder / "run.json", folder / "config.yaml", folder / "history.jsonl"
     return Run(
         folder=folder,
-        name=metrics.run or folder.name,
+        name=folder.resolve().name,
         metrics=metrics,
         facts=_read(facts_path, _parse_object) if facts_path.exists() else {},
         config=_read(config_path, str) if config_path.exists() else "",

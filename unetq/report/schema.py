@@ -1,6 +1,6 @@
 """What ``metrics.json`` and ``history.jsonl`` of a run folder hold; anything else in them is ignored."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,9 +14,10 @@ class _Model(BaseModel):
 
 
 class Network(_Model):
-    """The network's registered name and its number of parameters."""
+    """The network's registered name, its options (None: not recorded) and its number of parameters."""
 
     name: str
+    options: dict[str, Any] | None = None
     parameters: Count
 
 
@@ -101,12 +102,19 @@ class Split(_Model):
 
 
 class Metrics(_Model):
-    """``metrics.json``, schema 1."""
+    """``metrics.json``, schema 1.
+
+    Attributes:
+        data_note: a sentence about the data in general, for splits without a note of their own.
+        digests: split -> hex digest of all its pixels and labels; a split without one is of unknown content.
+        notes: split -> a sentence about that split alone.
+    """
 
     schema_: Literal[1] = Field(alias="schema")
-    run: str
     dataset: str
     data_note: str = ""
+    digests: dict[str, str] = {}
+    notes: dict[str, str] = {}
     network: Network
     bits: Bits
     labels: Annotated[tuple[str, ...], Field(min_length=1)]

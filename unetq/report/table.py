@@ -1,14 +1,15 @@
 """Rows and groups: which runs may be compared, and what each lost against float."""
 
-import csv
-import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .runs import Run
 from .schema import Evaluation
+from .spread import Spread, change_spread, slice_spread
 from .units import bytes_text, percent, points, ratio
+
+UNSEEN = 5e-5  # a change that prints as 0.00 points
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Row:
         """Whether the whole network ran in float32."""
         return self.evaluation.arithmetic == "float32"
 
+    @property
+    def is_unquantised(self) -> bool:
+        """Whether a low-bit run was scored with its quantisers off only: no score of the low-bit network."""
+        return self.is_float and not self.run.metrics.bits.is_float
+
     def dice(self, label: str) -> float | None:
         """Volume Dice of ``label``, 0…1."""
         return self.evaluation.volume_dice.get(label)
@@ -46,6 +52,21 @@ class Row:
         """The same with the sign a reader expects: negative is a loss."""
         drop = self.drop(label)
         return None if drop is None else -drop
+
+    def spread(self, label: str) -> Spread | None:
+        """The Dice of ``label`` over the slices."""
+        return slice_spread(self.evaluation, label)
+
+    def change_spread(self, label: str) -> Spread | None:
+        """The change of ``label`` against float over the slices, slice by slice."""
+        return change_spread(self.evaluation, self.reference, label) if self.reference else None
+
+    def change_stands_out(self, label: str) -> bool:
+        """Whether the change exceeds its own standard deviation over the slices; never on a single slice."""
+        change, spread = self.change(label), self.change_spread(label)
+        if change is None or spread is None or spread.deviation is None:
+            return False
+        return abs(change) > max(spread.deviation, UNSEEN)
 
     @property
     def memory_bytes(self) -> int | None:
@@ -70,7 +91,9 @@ class Row:
         scores = []
         for label in metrics.labels:
             change = self.change(label)
-            against = f" ({points(change)} points against float)" if change is not None else ""
+            against = f" ({points(change)} points against float" if change is not None else ""
+            if against:
+                against += ")" if self.change_stands_out(label) else ", within the spread over slices)"
             scores.append(f"{percent(self.dice(label))} % on {label}{against}")
         smaller = [
             f"{what} {factor} smaller"
@@ -85,14 +108,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows whose Dice may be compared: same data set, same split, same classes, the very same slices."""
+    """Rows whose Dice may be compared: same data set, split and classes, the very same pixels.
+
+    Attributes:
+        notes: what the runs say about this split, or else about their data in general; each sentence once.
+        digest: of the split's content; None where the runs do not say what they were scored on.
+        tag: what tells it from another group of the same data set and split, empty where there is none.
+    """
 
     dataset: str
-    data_note: str
+    notes: tuple[str, ...]
     split: str
     labels: tuple[str, ...]
     slice_ids: tuple[str, ...]
+    digest: str | None
     rows: tuple[Row, ...]
+    tag: str = ""
 
     def row_label(self, row: Row) -> str:
         """``W4A6`` where that names one row of the group, else the run's name."""
@@ -105,91 +136,58 @@ def groups_of(runs: Iterable[Run]) -> list[Group]:
     """Sort the evaluations of ``runs`` into comparable groups and find each one's float reference."""
     keyed: dict[tuple[Any, ...], list[Row]] = {}
     for run in runs:
-        for split, evaluations in run.metrics.splits.items():
+        metrics = run.metrics
+        for split, evaluations in metrics.splits.items():
             quoted = evaluations.quoted
             if quoted is None:
                 continue
             ids = tuple(sorted(score.id for score in quoted.slices))
+            row = Row(run, split, quoted)
             own = evaluations.float_reference
-            row = Row(run, split, quoted, own, "the float network it was tuned from" if own else "")
-            keyed.setdefault((run.metrics.dataset, split, run.metrics.labels, ids), []).append(row)
-    return [
-        Group(
-            dataset=dataset,
-            data_note=next((row.run.metrics.data_note for row in rows if row.run.metrics.data_note), ""),
-            split=split,
-            labels=labels,
-            slice_ids=ids,
-            rows=tuple(_with_reference(row, rows) for row in rows),
-        )
-        for (dataset, split, labels, ids), rows in keyed.items()
-    ]
+            if own is not None and not row.is_unquantised:
+                row = replace(row, reference=own, reference_source="the float network it was tuned from")
+            key = (metrics.dataset, split, metrics.labels, ids, metrics.digests.get(split))
+            keyed.setdefault(key, []).append(row)
+    return _tagged(
+        [
+            Group(
+                dataset=dataset,
+                notes=_notes(rows, split),
+                split=split,
+                labels=labels,
+                slice_ids=ids,
+                digest=digest,
+                rows=tuple(_with_reference(row, rows) for row in rows),
+            )
+            for (dataset, split, labels, ids, digest), rows in keyed.items()
+        ]
+    )
+
+
+def _notes(rows: list[Row], split: str) -> tuple[str, ...]:
+    found = [row.run.metrics.notes.get(split) or row.run.metrics.data_note for row in rows]
+    return tuple(dict.fromkeys(note for note in found if note))
+
+
+def _tagged(groups: list[Group]) -> list[Group]:
+    """Number the groups that share data set and split: ``1 of 2``, ``2 of 2``."""
+    tagged = []
+    for group in groups:
+        alike = [other for other in groups if (other.dataset, other.split) == (group.dataset, group.split)]
+        place = next(index for index, other in enumerate(alike, 1) if other is group)
+        tagged.append(replace(group, tag=f"{place} of {len(alike)}") if len(alike) > 1 else group)
+    return tagged
 
 
 def _with_reference(row: Row, rows: list[Row]) -> Row:
-    if row.reference is not None or row.run.metrics.bits.is_float:
+    if row.reference is not None or row.is_float:
         return row
     network = row.run.metrics.network
     twins = [other for other in rows if other.run.metrics.bits.is_float and other.run.metrics.network == network]
     twins.sort(key=lambda other: other.run.metrics.seed != row.run.metrics.seed)  # the same seed first; stable
     if not twins:
         return row
-    return Row(row.run, row.split, row.evaluation, twins[0].evaluation, f"the run {twins[0].run.name}")
-
-
-def records(groups: Iterable[Group]) -> list[dict[str, Any]]:
-    """One flat record a row, for CSV and JSON: Dice 0…1, drops in points (positive = lost), sizes in bytes."""
-    result = []
-    for group in groups:
-        for row in group.rows:
-            metrics = row.run.metrics
-            bits, cost = metrics.bits, metrics.cost
-            record: dict[str, Any] = {
-                "run": row.run.name,
-                "dataset": group.dataset,
-                "split": group.split,
-                "slices": len(group.slice_ids),
-                "network": metrics.network.name,
-                "parameters": metrics.network.parameters,
-                "weight_bits": bits.weight,
-                "act_bits": bits.act,
-                "first_bits": bits.first,
-                "last_bits": bits.last,
-                "method": bits.method,
-                "per_channel": bits.per_channel,
-                "seed": metrics.seed,
-                "arithmetic": row.evaluation.arithmetic,
-                "float_reference": row.reference_source or None,
-            }
-            for label in group.labels:
-                drop = row.drop(label)
-                record[f"dice_{label}"] = row.dice(label)
-                record[f"drop_points_{label}"] = None if drop is None else round(100 * drop, 4)
-                record[f"mean_slice_dice_{label}"] = row.evaluation.mean_slice_dice.get(label)
-                record[f"empty_slices_{label}"] = row.evaluation.empty_slices.get(label)
-            record |= {
-                "weight_bytes": cost.weight_bytes,
-                "float_weight_bytes": cost.float_weight_bytes,
-                "peak_activation_bytes": cost.peak_activation_bytes,
-                "float_peak_activation_bytes": cost.float_peak_activation_bytes,
-                "model_file_bytes": cost.model_file_bytes,
-                "arena_bytes": cost.arena_bytes,
-                "macs": cost.macs,
-                "bit_operations": cost.bit_operations,
-                "input_size": "x".join(str(size) for size in cost.input_size) or None,
-            }
-            result.append(record)
-    return result
-
-
-def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Records as CSV; the columns are the union of the records' keys, in order of appearance."""
-    columns = list(dict.fromkeys(key for record in rows for key in record))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in record.items()} for record in rows)
-    return text.getvalue()
+    return replace(row, reference=twins[0].evaluation, reference_source=f"the run {twins[0].run.name}")
 
 
 def memory_note(row: Row) -> str:
