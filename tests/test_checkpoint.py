@@ -96,3 +96,49 @@ def test_all_finite() -> None:
     assert checkpoints.all_finite(net)
     net[1].running_var.fill_(float("inf"))  # type: ignore[union-attr, operator]
     assert not checkpoints.all_finite(net)
+
+
+WHOLE = {"stage": "float", "network": RECORD, "dataset": "em", "input": [1, 8, 8], "state": {"step": 3, "done": False}}
+
+
+def test_a_whole_header_gives_the_state() -> None:
+    state = checkpoints.state_of(checkpoints.Checkpoint(Path("a"), {}, WHOLE))
+    assert state.step == 3 and not state.done
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("state", None),
+        ("state", 12),
+        ("state", {"step": "many"}),
+        ("input", None),
+        ("input", [1, 8]),
+        ("input", [1, 8, 0]),
+        ("network", "paper"),
+        ("dataset", 3),
+    ],
+)
+def test_a_damaged_header_is_named(key: str, value: object) -> None:
+    info = {**WHOLE, key: value} if value is not None else {k: v for k, v in WHOLE.items() if k != key}
+    with pytest.raises(CheckpointError, match=rf"damaged \(its header's {key}"):
+        checkpoints.state_of(checkpoints.Checkpoint(Path("a"), {}, info))
+
+
+def test_damaged_tensors_of_the_optimizer_and_the_generator_are_named(tmp_path: Path) -> None:
+    _, optimizer = trained()
+    for name in ("optimizer.x.step", "optimizer.1000.step", "optimizer"):
+        key = name if "." in name else "optimizer."
+        with pytest.raises(CheckpointError, match="another network"):
+            checkpoints.restore_optimizer(optimizer, checkpoints.Checkpoint(tmp_path, {key: torch.zeros(1)}, {}))
+    with pytest.raises(CheckpointError, match="random generator"):
+        checkpoints.restore_rng(checkpoints.Checkpoint(tmp_path, {"rng.torch": torch.zeros(3)}, {}))
+
+
+def test_shared_slices_are_found_by_their_pixels() -> None:
+    made = checkpoints.Checkpoint(Path("a"), {}, {"data": {"digests": {"train": ["aa-01", "bb-02"]}}})
+    assert checkpoints.shared_slice(made, ["cc-01", "bb-09"]) == 1
+    assert checkpoints.shared_slice(made, ["cc-01"]) is None
+    assert checkpoints.recorded_digests(made, "train") == ["aa-01", "bb-02"]
+    for info in ({}, {"data": 3}, {"data": {"digests": [1]}}):
+        assert checkpoints.recorded_digests(checkpoints.Checkpoint(Path("a"), {}, info), "train") is None

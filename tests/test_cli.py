@@ -198,3 +198,19 @@ def test_two_processes(config_file: Path, tmp_path: Path) -> None:
     assert facts["processes"] == 2
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [4, 8, 4, 8]
+
+
+def test_another_network_over_a_shipped_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    settings = ["train.float_steps=1", "train.quant_steps=1", "train.crop=32", "train.precision=32"]
+    settings += ["data.options.size=48", "data.options.train=4", "quant.calibration_batches=1", "network.name=unet"]
+    settings += ["network.options.channels=[4, 8, 8, 8]", "quant.first_bits=32"]
+    out = tmp_path / "my run"
+    code, _, err = unetq(capsys, "train", "phantom", "--out", out, "--set", *settings)
+    assert code == 0, err
+    code, shown, _ = unetq(capsys, "evaluate", out)
+    assert code == 0 and "integer, in part (as shipped)" in shown and "float32 in it: the first layer" in shown
+    before = (out / "config.yaml").read_bytes()
+    code, _, err = unetq(capsys, "train", "--resume", "--out", out, "--data", tmp_path / "nowhere")
+    assert code == 3 and "does not exist" in err and (out / "config.yaml").read_bytes() == before
+    code, shown, _ = unetq(capsys, "train", "--resume", "--out", out)
+    assert code == 0 and f"unetq evaluate '{out}'" in shown

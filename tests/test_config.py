@@ -123,3 +123,61 @@ def test_unknown_name_and_bad_files(tmp_path: Path) -> None:
 def test_differences_are_dotted() -> None:
     a, b = config.build({}), config.build({"train": {"lr": 0.1}, "network": {"options": {"widths": [1, 2]}}})
     assert config.differences(a, b) == {"train.lr": (0.001, 0.1), "network.options": ({}, {"widths": [1, 2]})}
+
+
+@pytest.mark.parametrize("text", ["32", "'32'"])
+def test_precision_as_the_messages_write_it(text: str) -> None:
+    assert config.build(config.parse_settings([f"train.precision={text}"])).train.precision == "32"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "quant.weight_bits",
+        "quant.act_bits",
+        "train.batch",
+        "train.lr",
+        "train.threads",
+        "seed",
+        "train.from_run",
+        "train.precision",
+        "train.loss.ce",
+        "quant.freeze_after",
+    ],
+)
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_truth_is_no_number(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key} = {value} in .*true and false are no value"):
+        config.build(config.parse_settings([f"{key}={value}"]))
+
+
+@pytest.mark.parametrize("setting", ["train=null", "quant=3", "data.preprocessing=[1]", "data.options=null"])
+def test_a_section_is_not_a_value(setting: str) -> None:
+    key, _, value = setting.partition("=")
+    with pytest.raises(ConfigError) as caught:
+        config.build(config.parse_settings([setting]))
+    assert str(caught.value).startswith(f"{key} = {value} in ") and "is a section" in str(caught.value)
+    assert "Config" not in str(caught.value) and "instance" not in str(caught.value)
+
+
+def test_another_network_drops_the_options_of_the_layer_below(tmp_path: Path) -> None:
+    assert config.load_experiment("phantom").network.options
+    assert config.load_experiment("phantom", ["network.name=unet"]).network.options == {}
+    own = ["network.options.num_res_units=0", "network.name=unet"]
+    assert config.load_experiment("phantom", own).network.options == {"num_res_units": 0}
+    whole = config.load_experiment("phantom", ["network={name: unet, options: {num_res_units: 1}}"])
+    assert whole.network.options == {"num_res_units": 1}
+    same = config.load_experiment("phantom", ["network.name=paper", "network.options.order=conv-norm-relu"])
+    assert set(same.network.options) == {"widths", "order"}
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: {name: phantom, options: {size: 48}}\nnetwork: {options: {widths: [4, 8]}}")
+    mine = config.load_experiment(str(path), ["data.name=em", "network.name=unet"])
+    assert mine.data.options == {} and mine.network.options == {}
+    # A file that names no network is of the default one.
+    assert config.load_experiment(str(path), ["network.name=paper"]).network.options == {"widths": [4, 8]}
+
+
+def test_options_can_be_replaced_as_a_whole() -> None:
+    assert config.load_experiment("phantom", ["network.options={}"]).network.options == {}
+    replaced = config.load_experiment("phantom", ["network.options={widths: [4, 8]}", "network.options.out_channels=2"])
+    assert replaced.network.options == {"widths": [4, 8], "out_channels": 2}

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from unetq.data import (
     check_no_leak,
     check_samples,
     dataset_names,
+    digest,
+    digest_all,
     find_root,
+    image_part,
     resolve_dataset,
 )
 from unetq.errors import ConfigError, DataError
@@ -155,3 +159,33 @@ def test_the_contract_needs_no_torch() -> None:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_a_digest_is_of_pixels_label_shape_and_type() -> None:
+    one = sample()
+    assert digest(one) == digest(replace(one, id="other", volume="w"))
+    wide = replace(one, image=one.image.astype(">u2"))
+    assert digest(wide) == digest(replace(one, image=one.image.astype("<u2")))
+    assert digest(one) == digest(replace(one, image=np.asfortranarray(one.image)))
+    changed = [
+        replace(one, image=one.image.reshape(1, 30, 20), label=one.label),
+        wide,
+        replace(one, image=one.image ^ 1),
+        replace(one, label=1 - one.label),
+        replace(one, label=one.label.reshape(30, 20)),
+        replace(one, label=None),
+    ]
+    assert len({digest(s) for s in (one, *changed)}) == 7
+    assert image_part(digest(one)) == image_part(digest(changed[3])) != image_part(digest(changed[2]))
+
+
+def test_a_splits_digest_is_of_its_slices_in_order() -> None:
+    a, b = sample(seed=1), sample(seed=2)
+    assert digest_all([a, b]) == digest_all([a, b])
+    assert len({digest_all(s) for s in ([a, b], [b, a], [a], [])}) == 4
+
+
+def test_a_folder_that_does_not_exist_is_refused_even_where_none_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere does not exist.*leave --data"):
+        find_root(spec(needs_root=False), tmp_path / "nowhere")
+    assert find_root(spec(needs_root=False), tmp_path) is None

@@ -26,3 +26,29 @@ def test_networks_keep_the_size(name: str) -> None:
 def test_mistakes_are_explained(name: str, options: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build_network(name, options)
+
+
+@pytest.mark.parametrize("widths", ["abc", 3, {"a": 1}, [4, "x"], [True, 2], [4, 8.5], [0, 4], None])
+def test_widths_are_refused_in_the_users_words(widths: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_network("paper", {"widths": widths})
+    message = str(caught.value)
+    assert message.startswith("widths = ") and "whole numbers from 1" in message
+    assert not any(word in message for word in ("instance", "object", "NoneType", "True"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("paper", {"in_channels": True}), ("unet", {"num_res_units": True}), ("paper", {"in_channels": 0})],
+)
+def test_numbers_are_numbers(name: str, options: dict) -> None:
+    with pytest.raises(ConfigError, match=r"= (true|0)( of network|: a number)"):
+        build_network(name, options)
+
+
+@pytest.mark.parametrize(("name", "options"), [("zzz", {}), ("paper", {"zzz": 1}), ("paper", {"width": 1})])
+def test_what_is_known_is_listed_in_whole_sentences(name: str, options: dict) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_network(name, options)
+    message = str(caught.value)
+    assert "nown: " in message and "; It" not in message and "; Choose" not in message

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from small_runs import assert_same_tensors, small, tensors
 
 from unetq import checkpoint as checkpoints
+from unetq import files
 from unetq.batches import train_batches
 from unetq.config import Experiment
-from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
+from unetq.data import digest, resolve_dataset
+from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError, UnsupportedError
 from unetq.export.program import Preprocessing
 from unetq.loop import Interrupted, schedule_factor
 from unetq.runs import load_split
@@ -299,7 +303,7 @@ def test_bad_data_leaves_nothing(tmp_path: Path) -> None:
         experiment = small(data={"name": "em", "root": str(tmp_path / "nowhere")})
         experiment.data.options.clear()
         train(experiment, out)
-    with pytest.raises(ConfigError, match=r"train\.accelerator = quantum"):
+    with pytest.raises(ConfigError, match=r"train\.accelerator = quantum.*train\.accelerator=cpu train\.devices=1"):
         train(small(train={"accelerator": "quantum"}), out)
     assert not out.exists()
 
@@ -339,3 +343,173 @@ def test_several_processes_draw_different_batches() -> None:
         for rank in (0, 1)
     )
     assert not torch.equal(first, second)
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float run trained on slices 0 to 3 and validated on 4 and 5."""
+    return train(small(quant={"weight_bits": 32, "act_bits": 32}), tmp_path_factory.mktemp("floats") / "a run")
+
+
+def rewrite_info(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the header of a checkpoint."""
+    from safetensors.torch import save
+
+    loaded = checkpoints.load(path)
+    change(loaded.info)
+    path.write_bytes(save(loaded.tensors, metadata={"unetq": json.dumps(loaded.info)}))
+
+
+def test_a_checkpoint_says_what_it_was_trained_on(floats: Path) -> None:
+    data = checkpoints.load(floats / "float" / "best.safetensors").info["data"]
+    assert data["name"] == "phantom" and data["options"]["train"] == 4 and data["options"]["kind"] == "membranes"
+    assert data["labels"] == ["membrane", "cell"] and data["preprocessing"]["normalize"] == "zscore"
+    for split in ("train", "validation"):
+        assert data["digests"][split] == [digest(sample) for sample in load_split(small(), split)]
+
+
+def test_from_run_that_saw_the_validation_slices_is_refused(floats: Path, tmp_path: Path) -> None:
+    out, source = tmp_path / "out", {"from_run": str(floats), "quant_steps": 1, "float_steps": 1}
+    with pytest.raises(CheckpointError, match=r"trained on slice phantom-membranes-002 of this run's validation split"):
+        train(small(data={"options": {"train": 2}}, train=source), out)
+    with pytest.raises(CheckpointError, match="with data preprocessing"):
+        train(small(data={"preprocessing": {"normalize": "none"}}, train=source), out)
+    assert not out.exists()
+    # More training slices that end before the validation: nothing is on two sides.
+    train(small(data={"options": {"train": 6}}, train=source), out)
+
+
+def test_from_run_with_other_classes_or_without_a_record_is_refused(floats: Path, tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    experiment = small(train={"from_run": str(path)})
+    changes: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
+        (lambda info: info["data"].update(labels=["a", "b"]), "with data labels"),
+        (lambda info: info["data"].pop("digests"), "earlier version; train it again"),
+        (lambda info: info.pop("data"), "earlier version; train it again"),
+        (lambda info: info.pop("state"), "header's state"),
+    ]
+    for change, words in changes:
+        path.write_bytes((floats / "float" / "best.safetensors").read_bytes())
+        rewrite_info(path, change)
+        with pytest.raises(CheckpointError, match=words):
+            train(experiment, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def stack(folder: Path, seed: int) -> Path:
+    """24 slices in the layout of the EM data."""
+    options = {"size": 48, "train": 20, "validation": 4, "seed": seed}
+    spec = resolve_dataset("phantom", options)
+    samples = [sample for split in ("train", "validation") for sample in spec.load(None, split, options)]
+    folder.mkdir()
+    tifffile.imwrite(folder / "train-volume.tif", np.stack([s.image[0] for s in samples]).astype(np.uint8))
+    tifffile.imwrite(folder / "train-labels.tif", np.stack([s.label * np.uint8(255) for s in samples]))
+    return folder
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_resume_takes_moved_data_but_no_other(tmp_path: Path, stage: str) -> None:
+    def em(root: Path) -> Experiment:
+        experiment = small(data={"name": "em", "root": str(root)}, train={"float_steps": 4, "quant_steps": 4})
+        experiment.data.options.clear()
+        return experiment
+
+    here, other, out = stack(tmp_path / "here", 0), stack(tmp_path / "other", 1), tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(em(here), out, on_step=at(stage, 2, press_control_c))
+    before = (out / "config.yaml").read_bytes()
+    with pytest.raises(CheckpointError, match=r"20 of 20 of the train split differ"):
+        train(em(other), out, resume=True)
+    labels = tifffile.imread(here / "train-labels.tif")
+    labels[21] = 255 - labels[21]
+    tifffile.imwrite(other / "train-volume.tif", tifffile.imread(here / "train-volume.tif"))
+    tifffile.imwrite(other / "train-labels.tif", labels)
+    with pytest.raises(CheckpointError, match=r"1 of 4 of the validation split differ"):
+        train(em(other), out, resume=True)
+    with pytest.raises(DataError, match="does not exist"):
+        train(em(tmp_path / "nowhere"), out, resume=True)
+    assert (out / "config.yaml").read_bytes() == before
+    moved = here.rename(tmp_path / "moved")
+    train(em(moved), out, resume=True)
+    assert str(moved) in (out / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"quant": {"float_layers": ["nosuch"]}}, ConfigError, "'nosuch' matches no convolution"),
+        ({"network": {"name": "unet", "options": {"act": "GELU"}}}, UnsupportedError, "(?i)gelu"),
+    ],
+)
+def test_low_bit_settings_are_checked_before_the_float_stage(
+    tmp_path: Path, changes: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    experiment = small(**changes)
+    if experiment.network.name == "unet":
+        experiment.network.options.pop("widths")
+    with pytest.raises(error, match=words):
+        train(experiment, tmp_path / "run", on_step=lambda stage, step: crash())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_other_things_is_no_place_for_a_run(tmp_path: Path) -> None:
+    out = tmp_path / "pictures"
+    (out / "overlays").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"holds overlays and is no run.*Choose another --out"):
+        train(small(), out)
+    assert [path.name for path in out.iterdir()] == ["overlays"]
+    (out / "overlays").rmdir()
+    (out / ".config.yaml.x1.yaml").write_text("half")  # what a run killed at its very start leaves
+    train(small(train={"float_steps": 1, "quant_steps": 1}), out)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "best.json", "best.safetensors"])
+def test_a_run_killed_while_its_folder_is_made_can_go_on(
+    floats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    experiment, out = small(train={"from_run": str(floats), "quant_steps": 2}), tmp_path / "run"
+    write = files.write_with
+
+    def killed(path: Path, writer: Any) -> None:
+        if path.name == name:
+            raise Crash
+        write(path, writer)
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(files, "write_with", killed)
+        train(experiment, out)
+    train(experiment, out, resume=(out / "config.yaml").exists())
+    copy, source = out / "float" / "best.safetensors", floats / "float" / "best.safetensors"
+    assert copy.read_bytes() == source.read_bytes()
+    assert json.loads(copy.with_suffix(".json").read_text()) == checkpoints.load(source).info
+
+
+def test_parts_of_a_run_without_its_config(floats: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "float").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"parts of a run but no config\.yaml"):
+        train(small(), tmp_path / "run", resume=True)
+
+
+def test_damaged_notes_and_headers_on_resume(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(small(), out, on_step=at("float", 5, press_control_c))
+    with open(out / "history.jsonl", "a") as handle:
+        handle.write("12\nnull\n")
+    (out / "run.json").write_text("12")
+    last = out / "float" / "last.safetensors"
+    whole = last.read_bytes()
+    rewrite_info(last, lambda info: info.update(state={"step": "x"}))
+    with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged.*state\.step"):
+        train(small(), out, resume=True)
+    last.write_bytes(whole)
+    train(small(), out, resume=True)
+    assert len(history(out)) == 4 and json.loads((out / "run.json").read_text())["finished"]
+
+
+def test_the_command_to_go_on_is_quoted(tmp_path: Path) -> None:
+    out = tmp_path / "my run"
+    with pytest.raises(Interrupted, match=r"unetq train --resume --out '[^']*/my run'$"):
+        train(small(), out, on_step=at("float", 2, press_control_c))
+    with pytest.raises(CheckpointError, match=r"\(unetq train --resume --out '[^']*/my run'\)"):
+        train(small(train={"from_run": str(out)}), tmp_path / "out")

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from .errors import ConfigError
 
@@ -26,8 +35,22 @@ def _check_bits(bits: int) -> int:
 Bits = Annotated[int, AfterValidator(_check_bits)]
 
 
+def _precision_word(value: Any) -> Any:
+    return str(value) if type(value) is int else value  # YAML reads 32 as a number
+
+
+Precision = Annotated[Literal["bf16", "32"], BeforeValidator(_precision_word)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("true and false are no value for this key; give a number or a word, as in the default")
+        return value
 
 
 class PreprocessingConfig(_Section):
@@ -107,7 +130,7 @@ class TrainConfig(_Section):
     warmup: int = Field(default=20, ge=0)
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     loss: LossConfig = LossConfig()
-    precision: Literal["bf16", "32"] = "bf16"
+    precision: Precision = "bf16"
     channels_last: bool = True
     augment: bool = True
     validate_every: int = Field(default=150, ge=1)
@@ -185,13 +208,24 @@ def build(values: Mapping[str, Any], source: str = "the config") -> Experiment:
 def _explain(error: ValidationError, source: str) -> str:
     sentences: list[str] = []
     for problem in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(str(part) for part in problem["loc"]) or "the whole config"
         if problem["type"] == "extra_forbidden":
             sentences.append(f"unknown key {key!r} in {source}; did you mean {_nearest_key(key)!r}?")
         else:
             rule = problem["msg"].removeprefix("Value error, ")
-            sentences.append(f"{key} = {problem['input']!r} in {source}: {rule[0].lower()}{rule[1:]}.")
+            if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
+                rule = "it is a section and holds keys with values; set single keys of it, or leave it out"
+            sentences.append(f"{key} = {_as_yaml(problem['input'])} in {source}: {rule[0].lower()}{rule[1:]}.")
     return " ".join(sentences)
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as a user would write it."""
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError:
+        return repr(value)
+    return str(text).removesuffix("...\n").strip()
 
 
 def _read_yaml(text: str, source: str) -> dict[str, Any]:
@@ -248,7 +282,9 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` strings (dotted keys, YAML values) as nested values.
+    """``key=value`` strings (dotted keys, YAML values) as nested values, to be laid over others by ``overlay``.
+
+    ``network.options={…}`` stands for all options, ``network.options.widths=[…]`` for one; ``data`` likewise.
 
     Raises:
         ConfigError: no ``=``, an unknown key, or a value that is not YAML.
@@ -266,6 +302,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {key}: {text!r} is not valid YAML: {' '.join(str(error).split())}.") from None
+        if key in ("data.options", "network.options") and isinstance(value, dict):
+            value = _Whole(value)
         nested = merge(nested, _nest(key, value))
     return nested
 
@@ -276,14 +314,30 @@ def _nest(key: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+class _Whole(dict[str, Any]):
+    """A mapping that replaces the one below it."""
+
+
 def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """``top`` over ``base``: mappings join key by key, everything else replaces."""
-    merged = dict(base)
+    merged = _Whole(base) if isinstance(base, _Whole) else dict(base)
     for key, value in top.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping) and not isinstance(value, _Whole)
         merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]  # `both` narrows old
     return merged
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """``merge`` for layers of an experiment: another network or data set drops the options of the one below."""
+    kept = dict(base)
+    for section, default in (("network", NetworkConfig().name), ("data", DataConfig().name)):
+        low, high = kept.get(section), top.get(section)
+        if isinstance(low, Mapping) and isinstance(high, Mapping):
+            name = low.get("name", default)
+            if high.get("name", name) != name:
+                kept[section] = {key: value for key, value in low.items() if key != "options"}
+    return merge(kept, top)
 
 
 def load_experiment(name: str, settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -292,7 +346,7 @@ def load_experiment(name: str, settings: Sequence[str] = (), overrides: Mapping[
     Raises:
         ConfigError: whatever cannot be used, with the key's name.
     """
-    values = merge(merge(read_config(name), parse_settings(settings)), overrides or {})
+    values = overlay(overlay(read_config(name), parse_settings(settings)), overrides or {})
     return build(values, f"config {name!r}")
 
 

@@ -170,14 +170,16 @@ def find_root(spec: DatasetSpec, data: Path | None = None) -> Path | None:
     Returns None for data that needs no folder.
 
     Raises:
-        DataError: no such folder; the message lists where it was looked for and what to put there.
+        DataError: no such folder; the message lists where it was looked for and what to put there. A ``data``
+            that does not exist is refused even where none is needed.
     """
+    if data is not None and not data.is_dir():
+        what = "is not a folder" if data.exists() else "does not exist"
+        remedy = _what_to_do(spec) if spec.needs_root else f"{spec.name!r} is computed: leave --data and data.root out."
+        raise DataError(f"data folder {data} {what}; {remedy}")
     if not spec.needs_root:
         return None
     if data is not None:
-        if not data.is_dir():
-            what = "is not a folder" if data.exists() else "does not exist"
-            raise DataError(f"data folder {data} {what}; {_what_to_do(spec)}")
         return data
     base = os.environ.get("UNETQ_DATA")
     candidates = [Path(base) / spec.name] if base else []
@@ -211,6 +213,31 @@ def check_samples(
         _check_label(sample, classes, where)
 
 
+def digest(sample: Sample) -> str:
+    """``IMAGE-LABEL``: a hash of the pixels and one of the label, each with shape and type.
+
+    Equal slices have equal digests in any folder, under any id and in either byte order; slices whose
+    ``image_part`` is equal show a network the same pixels, whatever their labels.
+    """
+    return f"{_hash(sample.image)}-{'none' if sample.label is None else _hash(sample.label)}"
+
+
+def image_part(slice_digest: str) -> str:
+    """The part of a ``digest`` that stands for the pixels."""
+    return slice_digest.partition("-")[0]
+
+
+def digest_all(samples: Iterable[Sample]) -> str:
+    """One digest of a split: its slices in their order."""
+    return hashlib.blake2b("\n".join(map(digest, samples)).encode(), digest_size=16).hexdigest()
+
+
+def _hash(values: NDArray[Any]) -> str:
+    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    head = f"{plain.dtype.str} {values.shape} ".encode()
+    return hashlib.blake2b(head + plain.tobytes(), digest_size=16).hexdigest()
+
+
 def check_no_leak(splits: Mapping[str, Iterable[Sample]]) -> None:
     """Refuse splits that share a slice: by its id, or by the same pixels under another id.
 
@@ -220,9 +247,7 @@ def check_no_leak(splits: Mapping[str, Iterable[Sample]]) -> None:
     owner: dict[str, tuple[str, str]] = {}
     for split, samples in splits.items():
         for sample in samples:
-            pixels = np.ascontiguousarray(sample.image)
-            digest = hashlib.blake2b(pixels.tobytes(), person=str(pixels.shape).encode()[:16]).hexdigest()
-            for key in (f"id {sample.id}", f"pixels {digest}"):
+            for key in (f"id {sample.id}", f"pixels {_hash(sample.image)}"):
                 other, other_id = owner.setdefault(key, (split, sample.id))
                 if other != split:
                     raise DataError(

@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from . import checkpoint as checkpoints
 from . import files
 from .checkpoint import Checkpoint
 from .cost import cost
-from .data import DatasetSpec, Sample
+from .data import DatasetSpec, Sample, digest, digest_all
 from .errors import DataError, DeviceError, OutputError, UnsupportedError
 from .export.lower import lower
 from .export.program import ModelMeta, Program
@@ -31,6 +33,7 @@ from .scoring import Forward, Scorer, input_multiple
 
 SCHEMA = 1
 OVERLAYS = 3
+OVERLAY_ARRAYS = {"image", "truth", "prediction", "float_prediction"}
 Arithmetic = Literal["integer", "float"]
 
 
@@ -50,11 +53,12 @@ def evaluate(
 
     A low-bit run is scored in its integer arithmetic beside the float network it was tuned from; with
     ``arithmetic`` "float", also with its quantisers off. A 32/32 run has only float32. Splits and arithmetics
-    evaluated earlier stay in the file as long as they are of the same checkpoint.
+    evaluated earlier stay in the file as long as they are of the same checkpoint and the same slices.
 
     Raises:
         CheckpointError: not a run folder, or no trained network in it.
-        ConfigError, DataError: a split that does not exist, or that the data cannot give.
+        ConfigError, DataError: a split that does not exist, that the data cannot give, or that holds slices the
+            network was trained on (unless it is the training split).
         OutputError: the results cannot be written.
     """
     run = open_run(run_folder)
@@ -68,6 +72,7 @@ def evaluate(
         raise DataError(
             f"slice {unlabelled[0]} of split {split!r} has no label: it cannot be scored; choose a labelled split."
         )
+    _check_unseen(run, split, samples)
     multiple = input_multiple(quantized.net, int(checkpoint.info["input"][0]))
     on_gpu = torch.cuda.is_available() and run.experiment.train.accelerator != "cpu"
     device = torch.device("cuda" if on_gpu else "cpu")
@@ -94,10 +99,39 @@ def evaluate(
         metrics = _describe(run, spec, quantized.cpu(), size, checkpoint)
         metrics["checkpoint"] = identity
     metrics["run"] = run.name  # a folder can be moved
+    metrics["data_note"] = _note(run, spec)
+    slices = digest_all(samples)
+    if metrics.setdefault("digests", {}).get(split) != slices:
+        metrics["splits"].pop(split, None)  # of other slices, not to be compared with these
+    metrics["digests"][split] = slices
+    metrics.setdefault("notes", {})[split] = _note(run, spec, split)
     metrics["splits"].setdefault(split, {}).update({key: value.record for key, value in results.items()})
     _write_overlays(run, split, samples, results)
     files.write_json(run.path / METRICS, metrics)
     return metrics
+
+
+def _check_unseen(run: Run, split: str, samples: Sequence[Sample]) -> None:
+    """Refuse to score slices that the low-bit network or the float one it was tuned from was trained on."""
+    if split == "train":
+        return
+    digests = [digest(sample) for sample in samples]
+    for stage in filter(run.has, (FLOAT, QUANT)):
+        checkpoint = run.best(stage)
+        number = checkpoints.shared_slice(checkpoint, digests)
+        if number is not None:
+            raise DataError(
+                f"slice {samples[number].id} of split {split!r} is one that {checkpoint.path} was trained on: "
+                "its score would say nothing; give other data with --data, or train with another split."
+            )
+
+
+def _note(run: Run, spec: DatasetSpec, split: str | None = None) -> str:
+    """What was scored, in words: in general, or of one split."""
+    chose = "; the validation slices also chose the checkpoint" if split == "validation" else ""
+    options = spec.complete_options(run.experiment.data.options)
+    listed = f" Options: {json.dumps(options)}." if options else ""
+    return f"Whole slices of {spec.name!r}{chose}.{listed}"
 
 
 def _evaluate(scorer: Scorer, forward: Forward, spec: DatasetSpec, arithmetic: str) -> Evaluation:
@@ -125,7 +159,9 @@ def _previous(run: Run, identity: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         return {}  # it is about to be replaced
     same = isinstance(old, dict) and old.get("schema") == SCHEMA and old.get("checkpoint") == identity
-    return old if same else {}
+    sections = ("network", "bits", "cost", "splits")
+    whole = same and all(isinstance(old.get(key), dict) for key in sections)
+    return old if whole and all(isinstance(old.get(key, {}), dict) for key in ("digests", "notes")) else {}
 
 
 def _describe(
@@ -140,10 +176,7 @@ def _describe(
         "schema": SCHEMA,
         "run": run.name,
         "dataset": spec.name,
-        "data_note": (
-            f"Whole slices of {spec.name!r}; the validation slices also chose the checkpoint. "
-            f"Options: {json.dumps(spec.complete_options(experiment.data.options))}."
-        ),
+        "data_note": _note(run, spec),
         "network": {"name": experiment.network.name, "options": run.network["options"], "parameters": parameters},
         "bits": {
             "weight": quant.weight_bits,
@@ -190,7 +223,11 @@ def _display(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _write_overlays(run: Run, split: str, samples: Sequence[Sample], results: dict[str, Evaluation]) -> None:
-    """The best and the worst slices; a float run's, or the integer ones beside their float reference."""
+    """The best and the worst slices; a float run's, or the integer ones beside their float reference.
+
+    All new pictures are complete in a neighbouring folder before the first old one goes; files that are no
+    pictures of ours stay.
+    """
     main = results.get("integer") or (results.get("float") if run.experiment.quant.is_float else None)
     if main is None:
         return  # quantisers off is a diagnosis; the pictures stay those of what ships
@@ -198,14 +235,36 @@ def _write_overlays(run: Run, split: str, samples: Sequence[Sample], results: di
     order = sorted(range(len(samples)), key=lambda i: main.scores[i].mean_dice)
     chosen = sorted({*order[:OVERLAYS], *order[-OVERLAYS:]})
     folder = run.path / "overlays" / split
-    shutil.rmtree(folder, ignore_errors=True)
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{split}.", dir=folder.parent))
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror or error}; make the run folder writable.") from None
-    for i in chosen:
-        arrays = {"image": _display(samples[i].image), "truth": samples[i].label, "prediction": main.masks[i]}
-        if reference is not None:
-            arrays["float_prediction"] = reference.masks[i]
-        path = folder / f"{samples[i].id}.npz"
-        files.write_with(path, lambda handle, arrays=arrays: np.savez_compressed(handle, **arrays))  # type: ignore[misc]
+    try:
+        for i in chosen:
+            arrays = {"image": _display(samples[i].image), "truth": samples[i].label, "prediction": main.masks[i]}
+            if reference is not None:
+                arrays["float_prediction"] = reference.masks[i]
+            path = fresh / f"{samples[i].id}.npz"
+            files.write_with(path, lambda handle, arrays=arrays: np.savez_compressed(handle, **arrays))  # type: ignore[misc]
+        names = {path.name for path in fresh.iterdir()}
+        for path in list(fresh.iterdir()):
+            path.replace(folder / path.name)
+        for path in folder.glob("*.npz"):
+            if path.name not in names and _is_overlay(path):
+                path.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"cannot replace the pictures in {folder}: {error.strerror or error}; make it writable and evaluate again."
+        ) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _is_overlay(path: Path) -> bool:
+    """True for a picture of ours, told by the arrays in it."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {"image", "truth", "prediction"} <= set(arrays.files) <= OVERLAY_ARRAYS
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError):
+        return False

@@ -11,8 +11,8 @@ import torch
 from lightning_fabric import Fabric
 
 from . import __version__, files
+from .checkpoint import State
 from .config import Experiment
-from .loop import State
 
 
 def _version(name: str) -> str | None:
@@ -31,12 +31,8 @@ class Facts:
 
     def __init__(self, out: Path, experiment: Experiment, fabric: Fabric, command: str) -> None:
         self._path, self._write = out / "run.json", fabric.is_global_zero
-        old: dict[str, Any] = {}
-        if self._path.is_file():
-            try:
-                old = json.loads(self._path.read_text(encoding="utf-8"))
-            except ValueError:
-                old = {}  # only a note for people; the checkpoints carry the state
+        old = self._read()
+        seconds = old.get("seconds")
         self._values: dict[str, Any] = {
             "unetq": __version__,
             **{name: _version(name) for name in ("torch", "monai", "numpy")},
@@ -49,9 +45,17 @@ class Facts:
             "command": old.get("command") or command,
             "started": old.get("started") or _now(),
             "finished": old.get("finished"),
-            "seconds": old.get("seconds") or {"float": 0.0, "quant": 0.0},
+            "seconds": {"float": 0.0, "quant": 0.0, **(seconds if isinstance(seconds, dict) else {})},
         }
         self._save()
+
+    def _read(self) -> dict[str, Any]:
+        """What is there already; a damaged file is dropped, since the state is in the checkpoints."""
+        try:
+            old = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return old if isinstance(old, dict) else {}
 
     def stage(self, name: str, state: State) -> None:
         """Record how long a stage has taken."""

@@ -21,15 +21,17 @@ class History:
         self._board: Any = None
 
     def cut(self, stage: str, step: int) -> None:
-        """Drop the lines of ``stage`` after ``step``, and half a line that a killed process may have left."""
+        """Drop the lines of ``stage`` after ``step``, and lines that are no records, such as half of one."""
         kept: list[str] = []
         if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     record = json.loads(line)
                 except ValueError:
                     continue
-                if record.get("stage") != stage or record.get("step", 0) <= step:
+                if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                    continue
+                if record.get("stage") != stage or record["step"] <= step:
                     kept.append(line)
             files.write_text(self.path, "".join(f"{line}\n" for line in kept))
         self.close()

@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from . import checkpoint as checkpoints
+from .checkpoint import State
 from .config import TrainConfig
 from .errors import UnetqError
 from .history import History
@@ -58,20 +59,6 @@ class StopSignal:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-@dataclass
-class State:
-    """Where a stage stands; all of it is in a checkpoint's header."""
-
-    step: int = 0
-    validated: int = -1
-    best: float | None = None
-    best_step: int = -1
-    since_best: int = 0
-    loss: float | None = None
-    seconds: float = 0.0
-    done: bool = False
 
 
 def schedule_factor(config: TrainConfig, step: int, steps: int) -> float:
@@ -152,10 +139,11 @@ class Loop:
     def _resume(self) -> None:
         if self._last.is_file():
             checkpoint = checkpoints.load(self._last)
+            state = checkpoints.state_of(checkpoint)
             checkpoints.load_model(self.stage.network, checkpoint)
             checkpoints.restore_optimizer(self.stage.optimizer, checkpoint)
             checkpoints.restore_rng(checkpoint)
-            self.state = State(**checkpoint.info["state"])
+            self.state = state
         if self.fabric.is_global_zero:
             self.history.cut(self.stage.name, self.state.step)
 

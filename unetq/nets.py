@@ -1,6 +1,7 @@
 """Networks by name: the paper's U-Net and MONAI's. A user's own ``torch.nn.Module`` needs no entry here."""
 
 import inspect
+import json
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
@@ -14,6 +15,10 @@ from .errors import ConfigError
 
 PAPER_FLOAT_LAYERS = ("encoder.0.*", "head")
 """The published layer policy: the first block's two convolutions and the last one stay float32."""
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 class DoubleConv(nn.Sequential):
@@ -42,7 +47,8 @@ class PaperUNet(nn.Module):
     ``2 ** (len(widths) - 1)``. ``widths`` are the channels from the finest level to the bottom.
 
     Raises:
-        ConfigError: fewer than two widths, a width below 1, or an unknown ``order``.
+        ConfigError: fewer than two widths, a width or channel count that is no whole number of at least 1, or an
+            unknown ``order``.
     """
 
     def __init__(
@@ -53,10 +59,17 @@ class PaperUNet(nn.Module):
         order: str = "conv-relu-norm",
     ) -> None:
         super().__init__()
-        if len(widths) < 2 or min(widths) < 1:
+        if not isinstance(widths, list | tuple) or len(widths) < 2 or not all(map(_is_count, widths)):
             raise ConfigError(
-                f"widths = {list(widths)}: give at least two positive channel counts, finest level first."
+                f"widths = {json.dumps(widths, default=str)}: give a list of at least two channel counts, whole "
+                "numbers from 1, finest level first, such as [16, 32]."
             )
+        for key, count in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if not _is_count(count):
+                raise ConfigError(
+                    f"{key} = {json.dumps(count, default=str)}: a number of channels is a whole number from 1; "
+                    "correct it."
+                )
         if order not in ("conv-relu-norm", "conv-norm-relu"):
             raise ConfigError(f"order = {order!r}: choose conv-relu-norm (the paper's) or conv-norm-relu.")
         self.encoder = nn.ModuleList(
@@ -108,7 +121,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 def _nearest(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+    return f"did you mean {close[0]!r}? Known: " if close else "known: "
 
 
 def build_network(name: str, options: dict[str, Any] | None = None) -> nn.Module:
@@ -121,15 +134,21 @@ def build_network(name: str, options: dict[str, Any] | None = None) -> nn.Module
     """
     if name not in NETWORKS:
         raise ConfigError(
-            f"network {name!r} is not known; {_nearest(name, list(NETWORKS))}Choose one of {', '.join(NETWORKS)}."
+            f"network {name!r} does not exist; {_nearest(name, list(NETWORKS))}{', '.join(NETWORKS)}. Choose one."
         )
     factory = NETWORKS[name]
-    known = list(inspect.signature(factory).parameters)
+    signature = inspect.signature(factory)
+    known = list(signature.parameters)
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in (options or {}).items()}
     for key in arguments:
         if key not in known:
             raise ConfigError(
-                f"network option {key!r} is not known to {name!r}; {_nearest(key, known)}It takes {', '.join(known)}."
+                f"option {key!r} of network {name!r} does not exist; {_nearest(key, known)}{', '.join(known)}."
+            )
+        if isinstance(arguments[key], bool) and type(signature.parameters[key].default) in (int, float):
+            raise ConfigError(
+                f"option {key} = {str(arguments[key]).lower()} of network {name!r}: it takes a number, "
+                f"for example {signature.parameters[key].default}."
             )
     try:
         return factory(**arguments)

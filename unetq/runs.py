@@ -1,7 +1,7 @@
 """A run folder as an object: its config, its data set, its networks as trained."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ def checkpoint_path(run: Path, stage: str, which: str) -> Path:
 def holds_run(folder: Path) -> bool:
     """True when the folder has anything of a run in it."""
     return any((folder / name).exists() for name in (CONFIG, FACTS, HISTORY, METRICS, *STAGES))
+
+
+def foreign_entry(folder: Path) -> str | None:
+    """The first entry of a folder that is not what a training killed at its start leaves; None where there is none."""
+    if not folder.is_dir():
+        return None
+    return min((e.name for e in folder.iterdir() if not e.name.startswith(f".{CONFIG}.")), default=None)
 
 
 def dataset_of(experiment: Experiment) -> tuple[DatasetSpec, Preprocessing]:
@@ -88,6 +95,7 @@ class Run:
         """The best checkpoint of a stage, checked to be of this run's network."""
         checkpoint = checkpoints.load(checkpoint_path(self.path, stage, "best"))
         checkpoints.check_network(checkpoint, self.network, stage)
+        checkpoints.state_of(checkpoint)
         return checkpoint
 
     def has(self, stage: str) -> bool:
@@ -154,6 +162,18 @@ def open_run(path: Path) -> Run:
     return Run(path, read_experiment(path))
 
 
-def meta_json(preprocessing: Preprocessing, labels: Sequence[str]) -> dict[str, Any]:
-    """What a checkpoint records of its data, for people."""
-    return {"preprocessing": asdict(preprocessing), "labels": list(labels)}
+def data_record(experiment: Experiment, digests: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What a checkpoint records of its data, as JSON gives it back; ``digests`` are those of each split's slices."""
+    spec, preprocessing = dataset_of(experiment)
+    record: dict[str, Any] = json.loads(
+        json.dumps(
+            {
+                "name": spec.name,
+                "options": spec.complete_options(experiment.data.options),
+                "preprocessing": asdict(preprocessing),
+                "labels": list(spec.labels),
+                "digests": {split: list(items) for split, items in digests.items()},
+            }
+        )
+    )
+    return record

@@ -1,5 +1,6 @@
 """Float first, then low-bit fine-tuning, in one run folder that can be interrupted and resumed."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from .prepare import (
     TrainingData,
     build_fabric,
     check_folder,
+    check_same_slices,
     check_source,
+    example_input,
     load_data,
     new_network,
     open_folder,
@@ -27,7 +30,7 @@ from .prepare import (
 from .progress import Progress, Silent
 from .quant.calibrate import calibrate
 from .quant.network import QuantNet
-from .runs import FLOAT, QUANT, build_quantized, checkpoint_path, meta_json, network_record
+from .runs import FLOAT, QUANT, build_quantized, checkpoint_path, network_record
 
 STAGE_SEED = {FLOAT: 0, QUANT: 500_009}
 """Added to the seed, so that the stages draw different batches."""
@@ -51,9 +54,10 @@ def train(
     had never stopped. ``on_step(stage, step)`` is called after every step.
 
     Raises:
-        ConfigError, DataError: before anything is written.
+        ConfigError, DataError, UnsupportedError: before anything is written.
         OutputError: ``out`` holds a run and ``resume`` is False, or the disk is full.
-        CheckpointError: nothing to resume, another config, or ``train.from_run`` of another network.
+        CheckpointError: nothing to resume, other slices than before, or a ``train.from_run`` of another network
+            or trained on this run's validation slices.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
     config = experiment.train
@@ -64,7 +68,9 @@ def train(
         torch.set_num_threads(config.threads)
     network = new_network(experiment)
     loaded = load_data(experiment, network, data, fabric.device)
-    source = check_source(experiment, out)
+    if resume:
+        check_same_slices(out, loaded)
+    source = check_source(experiment, out, loaded)
     if fabric.is_global_zero:
         open_folder(experiment, out, source)
     fabric.barrier()
@@ -113,7 +119,7 @@ class _Trainer:
             best = checkpoints.load(checkpoint_path(self.out, FLOAT, "best"))
             checkpoints.check_network(best, network_record(self.experiment), FLOAT)
             checkpoints.load_model(network, best)
-        example = torch.zeros(1, self.data.channels, self.config.crop, self.config.crop)
+        example = example_input(self.experiment, self.data.channels)
         torch.manual_seed(self.experiment.seed + STAGE_SEED[QUANT])
         quantized = build_quantized(network, self.experiment, example).to(self.fabric.device)
         if not checkpoint_path(self.out, QUANT, "last").is_file():
@@ -191,7 +197,7 @@ class _Trainer:
             loop.run()
         except Interrupted as interrupted:
             raise Interrupted(
-                f"{interrupted}; all is saved. Continue with: unetq train --resume --out {self.out}"
+                f"{interrupted}; all is saved. Continue with: unetq train --resume --out {shlex.quote(str(self.out))}"
             ) from None
         finally:
             self.facts.stage(name, loop.state)
@@ -213,7 +219,7 @@ class _Trainer:
             "network": network_record(self.experiment),
             "input": [self.data.channels, self.config.crop, self.config.crop],
             "dataset": self.experiment.data.name,
-            "data": meta_json(self.data.scorer.preprocessing, self.data.labels),
+            "data": self.data.record,
             "seed": self.experiment.seed,
         }
         if stage == QUANT:
