@@ -31,5 +31,6 @@ def ensure_library(folder: Path) -> Path:
 def instruction_sets() -> list[str]:
     """What this processor can be tested with."""
     info = Path("/proc/cpuinfo")
-    has_avx2 = info.exists() and " avx2 " in info.read_text().replace("\n", " ")
-    return ["scalar", "avx2"] if has_avx2 else ["scalar"]
+    flags = set(info.read_text().split()) if info.exists() else set()
+    sets = {"avx2": {"avx2"}, "avx512vnni": {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"}}
+    return ["scalar", *(name for name, needs in sets.items() if needs <= flags)]

@@ -65,7 +65,7 @@ class Runtime:
 
     Args:
         path: a ``.uqm`` file; it is mapped and checked whole.
-        isa: "scalar" or "avx2"; by default $UNETQ_ISA, or else the best this processor has.
+        isa: "scalar", "avx2" or "avx512vnni"; by default $UNETQ_ISA, or else the best this processor has.
 
     Raises:
         ModelFileError: the file is missing, damaged or of another version.

@@ -22,6 +22,11 @@ bool has_avx2() {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2");
 }
+
+bool has_avx512vnni() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 // From the least to the best.
@@ -29,6 +34,7 @@ const Isa kIsas[] = {
     {"scalar", always, uq_fill__scalar},
 #if defined(__x86_64__)
     {"avx2", has_avx2, uq_fill__avx2},
+    {"avx512vnni", has_avx512vnni, uq_fill__avx512vnni},
 #endif
 };
 
@@ -51,7 +57,7 @@ uq_status choose_kernels(const char* isa, Kernels* kernels) {
         return fail(
             UQ_UNKNOWN_ISA,
             "instruction set \"%.40s\" is not in this library; it has scalar%s. Unset UNETQ_ISA to take the best.",
-            isa ? isa : "", sizeof kIsas / sizeof *kIsas > 1 ? " and avx2" : "");
+            isa ? isa : "", sizeof kIsas / sizeof *kIsas > 1 ? ", avx2 and avx512vnni" : "");
     }
     if (!chosen->available()) {
         return fail(UQ_ISA_UNAVAILABLE,

@@ -110,6 +110,7 @@ struct Kernels {
 void uq_fill__scalar(Kernels* kernels);
 #if defined(__x86_64__)
 void uq_fill__avx2(Kernels* kernels);
+void uq_fill__avx512vnni(Kernels* kernels);
 #endif
 
 }  // namespace uq
