@@ -15,8 +15,8 @@ SOURCES = ROOT / "deploy" / "runtime"
 
 def ensure_library(folder: Path) -> Path:
     """The library's path; builds it into ``folder`` and points UNETQ_LIBRARY there where it is missing."""
-    if native.library_path().exists():
-        return native.library_path()
+    if native.runtime_path().exists():
+        return native.runtime_path()
     if not shutil.which("make"):
         pytest.skip("no compiled runtime and no make to build it")
     target = folder / "libunetq.so"

@@ -125,7 +125,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def open_bytes(data: bytes) -> int:
     """The status of opening a copy of ``data`` in memory; a model that opens is planned, run and closed."""
-    lib = native.library()
+    lib = native.load_runtime()
     room = np.zeros(len(data) // 8 + 1, np.uint64)
     room.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
     model, layout = ctypes.c_void_p(), ctypes.c_void_p()
@@ -199,7 +199,7 @@ def test_the_c_face(path: Path, small: Program, tmp_path: Path) -> None:
     compiler = shutil.which(os.environ.get("CC", "gcc")) or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    binary, library = tmp_path / "run_c99", native.library_path()
+    binary, library = tmp_path / "run_c99", native.runtime_path()
     flags = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", f"-I{SOURCES / 'include'}"]
     link = [str(SOURCES / "tests" / "run.c"), str(library), f"-Wl,-rpath,{library.parent}"]
     subprocess.run([compiler, *flags, "-o", str(binary), *link], check=True)

@@ -114,7 +114,7 @@ _SIGNATURES = {
 }
 
 
-def library_path() -> Path:
+def runtime_path() -> Path:
     """Where the library is looked for: $UNETQ_LIBRARY, or else beside this package."""
     return Path(os.environ.get("UNETQ_LIBRARY") or LIBRARY)
 
@@ -148,13 +148,13 @@ def _load(path: Path) -> ctypes.CDLL:
     return library
 
 
-def library() -> ctypes.CDLL:
+def load_runtime() -> ctypes.CDLL:
     """The loaded library with its signatures.
 
     Raises:
         DeviceError: it is not there, cannot be loaded, or has another API version.
     """
-    return _load(library_path())
+    return _load(runtime_path())
 
 
 def check(status: int, where: str = "") -> None:
@@ -166,6 +166,6 @@ def check(status: int, where: str = "") -> None:
     """
     if status == 0:
         return
-    detail = library().uq_last_detail().decode(errors="replace")
+    detail = load_runtime().uq_last_detail().decode(errors="replace")
     message = f"{where}: {detail}" if where and not detail.startswith(where) else detail
     raise (ModelFileError if status in MODEL_FILE_STATUS else DeviceError)(message)

@@ -51,7 +51,7 @@ def available_isas() -> tuple[str, ...]:
     Raises:
         DeviceError: no library.
     """
-    library = native.library()
+    library = native.load_runtime()
     names: list[str] = []
     while (name := library.uq_available_isa(len(names))) is not None:
         names.append(name.decode())
@@ -73,7 +73,7 @@ class Runtime:
     """
 
     def __init__(self, path: str | Path, isa: str | None = None) -> None:
-        self._library = native.library()
+        self._library = native.load_runtime()
         self._model = ctypes.c_void_p()
         self._layouts: dict[tuple[int, int, int], ctypes.c_void_p] = {}
         self._arena: NDArray[np.uint8] | None = None
