@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from native_library import ensure_library
 from small_runs import SMALL, assert_same_tensors, small, tensors
 
 from unetq import cli
@@ -84,17 +85,12 @@ def test_inspect_and_predict(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     import numpy as np
     import tifffile
 
-    from unetq.errors import DeviceError
     from unetq.export.run import export
-    from unetq.runtime import Runtime
 
     run = train(small(), tmp_path / "run")
     model = tmp_path / "m.uqm"
     export(run, model)
-    try:
-        Runtime(model)
-    except DeviceError as error:
-        pytest.skip(f"the runtime library is not built: {error}")
+    ensure_library(tmp_path)
     code, out, _ = unetq(capsys, "inspect", model, "--json")
     assert code == 0 and "layers" in json.loads(out)
     code, out, _ = unetq(capsys, "inspect", model)

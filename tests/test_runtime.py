@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native_library import SOURCES, ensure_library, instruction_sets
+from native_library import SOURCES, ensure_library, instruction_sets, lacking
 from paper_program import paper_program
 from random_programs import random_input, random_integer_program
 
@@ -198,7 +198,7 @@ def test_the_c_face(path: Path, small: Program, tmp_path: Path) -> None:
     """A C99 program, strictly compiled, opens, plans, runs; its logits are NumPy's."""
     compiler = shutil.which(os.environ.get("CC", "gcc")) or shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler")
+        lacking("no C compiler")
     binary, library = tmp_path / "run_c99", native.runtime_path()
     flags = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", f"-I{SOURCES / 'include'}"]
     link = [str(SOURCES / "tests" / "run.c"), str(library), f"-Wl,-rpath,{library.parent}"]
