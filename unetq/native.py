@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import DeviceError, ModelFileError
 
-API_VERSION = 1
+API_VERSION = 2
 ARENA_ALIGNMENT = 64
 LIBRARY = Path(__file__).parent / "_native" / "libunetq.so"
 MODEL_FILE_STATUS = (2, 3, 4)  # UQ_CANNOT_READ, UQ_DAMAGED, UQ_VERSION
@@ -98,6 +98,20 @@ class RunOptions(ctypes.Structure):
         ("trace_buffer", c_void_p),
         ("trace_buffer_bytes", c_uint64),
         ("on_progress", ON_PROGRESS),
+        ("pool", c_void_p),
+    ]
+
+
+class OpInfo(ctypes.Structure):
+    """uq_op_info."""
+
+    _fields_ = [
+        ("struct_bytes", c_size_t),
+        ("name", c_char_p),
+        ("kind", c_char_p),
+        ("scheme", c_char_p),
+        ("kernel", c_char_p),
+        ("reason", c_char_p),
     ]
 
 
@@ -107,7 +121,10 @@ _SIGNATURES = {
     "uq_model_get_info": (c_void_p, POINTER(ModelInfo)),
     "uq_model_get_label": (c_void_p, c_uint32, POINTER(c_char_p), POINTER(c_int32)),
     "uq_model_get_tensor": (c_void_p, c_uint32, POINTER(TensorInfo)),
+    "uq_model_get_op": (c_void_p, c_uint32, POINTER(OpInfo)),
     "uq_plan": (c_void_p, c_uint32, c_uint32, c_uint32, POINTER(c_void_p)),
+    "uq_plan_threads": (c_void_p, c_uint32, c_uint32, c_uint32, c_uint32, POINTER(c_void_p)),
+    "uq_pool_open": (c_uint32, POINTER(c_void_p)),
     "uq_layout_get_info": (c_void_p, POINTER(LayoutInfo)),
     "uq_layout_get_tensor": (c_void_p, c_uint32, POINTER(c_uint32), POINTER(c_uint64)),
     "uq_run": (c_void_p, c_void_p, c_uint64, c_void_p, c_uint64, c_void_p, c_uint64, POINTER(RunOptions)),
@@ -123,7 +140,7 @@ def _declare(library: ctypes.CDLL) -> None:
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, c_int
-    for name in ("uq_model_close", "uq_layout_free"):
+    for name in ("uq_model_close", "uq_layout_free", "uq_pool_close"):
         getattr(library, name).argtypes, getattr(library, name).restype = (c_void_p,), None
     library.uq_available_isa.argtypes, library.uq_available_isa.restype = (c_uint32,), c_char_p
     library.uq_last_detail.restype = library.uq_status_text.restype = c_char_p

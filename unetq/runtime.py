@@ -58,6 +58,17 @@ def available_isas() -> tuple[str, ...]:
     return tuple(names)
 
 
+@dataclass(frozen=True)
+class Operation:
+    """An operation of a model: for a convolution also its scheme, micro-kernel, and why that scheme."""
+
+    name: str
+    kind: str
+    scheme: str
+    kernel: str
+    reason: str
+
+
 class Runtime:
     """An opened model file, ready to run.
 
@@ -65,16 +76,23 @@ class Runtime:
 
     Args:
         path: a ``.uqm`` file; it is mapped and checked whole.
-        isa: "scalar", "avx2" or "avx512vnni"; by default $UNETQ_ISA, or else the best this processor has.
+        isa: one of ``available_isas()``; by default $UNETQ_ISA, or else the best this processor has.
+        threads: how many threads run an image together, 1 to 64; results do not depend on it.
 
     Raises:
         ModelFileError: the file is missing, damaged or of another version.
-        DeviceError: no library, or an instruction set that is unknown or not available.
+        DeviceError: no library, an instruction set that is unknown or not available, or a bad number of threads.
     """
 
-    def __init__(self, path: str | Path, isa: str | None = None) -> None:
+    def __init__(self, path: str | Path, isa: str | None = None, threads: int = 1) -> None:
         self._library = native.load_runtime()
         self._model = ctypes.c_void_p()
+        self._pool = ctypes.c_void_p()
+        self._threads = threads
+        if not 0 <= threads < 1 << 32:
+            raise DeviceError(f"{threads} threads: a number from 1 to 64 is needed.")
+        if threads != 1:
+            native.check(self._library.uq_pool_open(threads, ctypes.byref(self._pool)))
         self._layouts: dict[tuple[int, int, int], ctypes.c_void_p] = {}
         self._arena: NDArray[np.uint8] | None = None
         encoded = isa.encode() if isa is not None else None
@@ -91,6 +109,9 @@ class Runtime:
         if self._model:
             self._library.uq_model_close(self._model)
             self._model = ctypes.c_void_p()
+        if self._pool:
+            self._library.uq_pool_close(self._pool)
+            self._pool = ctypes.c_void_p()
 
     def __enter__(self) -> "Runtime":
         return self
@@ -163,6 +184,17 @@ class Runtime:
         text = ctypes.string_at(self._info.provenance, self._info.provenance_bytes)
         return ModelMeta(self._info.name.decode(), tuple(names), tuple(values), rule, json.loads(text))
 
+    def operations(self) -> list[Operation]:
+        """What each operation of the model is, and how convolutions are computed here and why."""
+        self._require_open()
+        found = []
+        for i in range(self._info.op_count):
+            info = native.OpInfo(struct_bytes=ctypes.sizeof(native.OpInfo))
+            native.check(self._library.uq_model_get_op(self._model, i, ctypes.byref(info)))
+            texts = (info.name, info.kind, info.scheme, info.kernel, info.reason)
+            found.append(Operation(*(text.decode(errors="replace") for text in texts)))
+        return found
+
     def _layout(self, spatial: Sequence[int]) -> tuple[ctypes.c_void_p, native.LayoutInfo]:
         self._require_open()
         if len(spatial) != self.spatial_rank:
@@ -175,7 +207,7 @@ class Runtime:
         size = (int(depth), int(height), int(width))
         if size not in self._layouts:
             layout = ctypes.c_void_p()
-            native.check(self._library.uq_plan(self._model, *size, ctypes.byref(layout)))
+            native.check(self._library.uq_plan_threads(self._model, *size, self._threads, ctypes.byref(layout)))
             self._layouts[size] = layout
         info = native.LayoutInfo(struct_bytes=ctypes.sizeof(native.LayoutInfo))
         native.check(self._library.uq_layout_get_info(self._layouts[size], ctypes.byref(info)))
@@ -267,7 +299,7 @@ class Runtime:
         images: int,
     ) -> tuple[native.RunOptions, NDArray[np.float32] | None, "_RunState"]:
         """Options with the call-backs asked for, the trace buffer (to be kept alive), and what they share."""
-        options = native.RunOptions(struct_bytes=ctypes.sizeof(native.RunOptions))
+        options = native.RunOptions(struct_bytes=ctypes.sizeof(native.RunOptions), pool=self._pool)
         state = _RunState()
         buffer = None
         if traces is not None:

@@ -25,9 +25,10 @@ extern "C" {
 #endif
 
 /* Grows when a function or a field is added; the meaning of what exists does not change. */
-#define UQ_API_VERSION 1
+#define UQ_API_VERSION 2
 #define UQ_ARENA_ALIGNMENT 64
 #define UQ_MODEL_ALIGNMENT 8
+#define UQ_MAX_THREADS 64
 
 typedef enum uq_status {
     UQ_OK = 0,
@@ -47,6 +48,7 @@ typedef enum uq_status {
 
 typedef struct uq_model uq_model;   /* an opened, checked model */
 typedef struct uq_layout uq_layout; /* where every tensor of a model lies in the arena, for one image size */
+typedef struct uq_pool uq_pool;     /* threads that run an image together */
 
 /* UQ_API_VERSION of the library. */
 UQ_API uint32_t uq_api_version(void);
@@ -62,7 +64,7 @@ UQ_API const char* uq_available_isa(uint32_t index);
 UQ_API const char* uq_last_detail(void);
 
 /* Maps the file at path, checks it whole, and chooses the kernels.
- * isa: "scalar", "avx2", "avx512vnni" or NULL; NULL takes the environment variable UNETQ_ISA, or else the best the
+ * isa: "scalar", "neon", "dotprod", "i8mm", "avx2", "avxvnni", "avx512vnni", "amx" or NULL; NULL takes the environment variable UNETQ_ISA, or else the best the
  * processor has. The file must not be changed while the model is open. On failure *model is NULL. Returns UQ_OK,
  * UQ_BAD_ARGUMENT, UQ_CANNOT_READ, UQ_DAMAGED, UQ_VERSION, UQ_NO_MEMORY, UQ_UNKNOWN_ISA or UQ_ISA_UNAVAILABLE. */
 UQ_API uq_status uq_model_open(const char* path, const char* isa, uq_model** model);
@@ -115,10 +117,35 @@ typedef struct uq_tensor_info {
 /* Fills *info for tensor index. Returns UQ_OK or UQ_BAD_ARGUMENT. */
 UQ_API uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_info* info);
 
+typedef struct uq_op_info {
+    size_t struct_bytes;
+    const char* name; /* lives as long as the model, as all strings below */
+    const char* kind;
+    const char* scheme; /* of a convolution: how it is computed; else "" */
+    const char* kernel; /* of a convolution: the micro-kernel; else "" */
+    const char* reason; /* of a convolution: why this scheme; else "" */
+} uq_op_info;
+
+/* Fills *info for operation index. Returns UQ_OK or UQ_BAD_ARGUMENT. Since version 2. */
+UQ_API uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* info);
+
 /* Plans the arena for images of depth x height x width (depth 1 for a 2-D model). Only small tables are allocated,
  * no image memory. On failure *layout is NULL.
  * Returns UQ_OK, UQ_BAD_ARGUMENT, UQ_BAD_SIZE or UQ_NO_MEMORY. */
 UQ_API uq_status uq_plan(const uq_model* model, uint32_t depth, uint32_t height, uint32_t width, uq_layout** layout);
+
+/* The same for runs on several threads, 1 to UQ_MAX_THREADS (else UQ_BAD_ARGUMENT). Each takes some working memory, and
+ * only one thread alone can write results over what it has read. Results do not depend on the number of threads.
+ * uq_plan plans for one. Since version 2. */
+UQ_API uq_status uq_plan_threads(const uq_model* model, uint32_t depth, uint32_t height, uint32_t width,
+                                 uint32_t threads, uq_layout** layout);
+
+/* Starts threads - 1 threads, 1 to UQ_MAX_THREADS with the caller's. One run at a time may use a pool.
+ * Returns UQ_OK, UQ_BAD_ARGUMENT or UQ_NO_MEMORY. Since version 2. */
+UQ_API uq_status uq_pool_open(uint32_t threads, uq_pool** pool);
+
+/* Stops and frees the threads; NULL is allowed. */
+UQ_API void uq_pool_close(uq_pool* pool);
 
 /* Frees a layout; NULL is allowed. */
 UQ_API void uq_layout_free(uq_layout* layout);
@@ -163,6 +190,9 @@ typedef struct uq_run_options {
     uint64_t trace_buffer_bytes;
     /* Called often, with done rising to total; a result other than 0 cancels the run. */
     int (*on_progress)(void* user, uint64_t done, uint64_t total);
+    /* Threads to run on, at least as many as the layout was planned for; NULL: the calling thread alone, which then
+     * does the parts of all. Call-backs are called on the calling thread. Since version 2. */
+    uq_pool* pool;
 } uq_run_options;
 
 /* Runs one image.

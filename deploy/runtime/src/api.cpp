@@ -43,6 +43,8 @@ uq_status open_mapping(const uq::Mapping& mapping, const char* isa, uq_model** m
         return uq::fail(UQ_NO_MEMORY, "no memory for a model.");
     }
     fresh->mapping = mapping;
+    fresh->forced_scheme = getenv("UNETQ_SCHEME");
+    if (fresh->forced_scheme && !*fresh->forced_scheme) fresh->forced_scheme = nullptr;
     uq_status status = uq::choose_kernels(isa, &fresh->kernels);
     if (status == UQ_OK) status = uq::read_model(fresh);
     if (status != UQ_OK) {
@@ -131,6 +133,29 @@ uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_i
     info->bits = tensor.bits;
     info->is_signed = tensor.is_signed;
     info->scale = tensor.scale;
+    return UQ_OK;
+}
+
+uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* info) {
+    static const char* const kKinds[] = {"",         "quantize",  "convolution", "upsample", "max-pool",
+                                         "add",      "pointwise", "concat",      "pad"};
+    static const char* const kSchemes[] = {"direct", "winograd", "words", "float32"};
+    if (!model || !info || index >= model->ops.size())
+        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_op: operation %u; there are %zu.", index,
+                        model ? model->ops.size() : 0);
+    if (info->struct_bytes < sizeof *info)
+        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_op: struct_bytes %zu; set it to sizeof(uq_op_info), %zu.",
+                        info->struct_bytes, sizeof *info);
+    const uq::Op& op = model->ops[index];
+    info->name = op.name;
+    info->kind = kKinds[op.kind];
+    info->scheme = info->kernel = info->reason = "";
+    if (op.kind != uq::kConv) return UQ_OK;
+    info->scheme = kSchemes[static_cast<int>(op.conv.scheme)];
+    info->kernel = op.conv.kernel                             ? op.conv.kernel->name
+                   : op.conv.scheme == uq::Scheme::kWords ? "conv_w16a16"
+                                                              : "conv_w32a32";
+    info->reason = op.conv.reason;
     return UQ_OK;
 }
 

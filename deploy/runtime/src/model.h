@@ -41,7 +41,11 @@ struct Epilogue {
     double eps;
 };
 
-enum class Scheme : uint8_t { kBytes, kWords, kFloat };  // conv_w8a8, conv_w16a16, conv_w32a32
+// How a convolution is computed. kBytes: the chosen ByteConv, tap by tap. kWinograd: the chosen ByteConv on transformed
+// tiles. kWords: conv_w16a16. kFloat: conv_w32a32.
+enum class Scheme : uint8_t { kBytes, kWinograd, kWords, kFloat };
+
+constexpr uint32_t kPositions = 16;  // of a Winograd tile
 
 struct Tap {
     int32_t offset[3];  // input position relative to q * input_step
@@ -55,27 +59,44 @@ struct Phase {
     int32_t least[3];  // smallest and largest tap offset an axis
     int32_t most[3];
     Array<Tap> taps;
-    Array<Segment> segments;        // of all blocks
-    Array<uint32_t> first_segment;  // blocks + 1 entries
-    Array<int32_t> start;           // start value of the sums, [block][16]
+    // Of every block and part (a Winograd convolution has 16 parts, others one):
+    Array<Segment> segments;
+    Array<uint32_t> first_segment;  // blocks * parts + 1 entries
+    Array<int32_t> start;           // what the sums begin with, [block][part][16]
 };
 
 struct Conv {
     Scheme scheme;
-    uint32_t element_bytes;    // of an unpacked input channel: 1, 2, 4
-    uint32_t group;            // input channels a step: 4, 2, 1
-    uint32_t steps_a_tap;      // groups that cover the widest block's input channels
-    uint32_t padded_channels;  // of the unpacked input rows
-    uint32_t input_channels;   // all inputs together
-    uint32_t group_inputs;     // input channels of one convolution group
+    bool patches;             // few input channels: the window becomes one tap of taps * channels
+    const ByteConv* kernel;   // of kBytes and kWinograd
+    const char* reason;       // why this scheme
+    uint32_t element_bytes;   // of an unpacked input channel: 1, 2, 4
+    uint32_t group;           // input channels a step
+    uint32_t steps_a_tap;     // groups that cover the widest block's input channels
+    uint32_t padded_channels; // of the unpacked input rows
+    uint32_t window_channels; // the same before patches are made of them
+    uint32_t input_channels;  // all inputs together
+    uint32_t group_inputs;    // input channels of one convolution group
     uint32_t group_outputs;
     uint32_t blocks;
     uint32_t output_step[3];
     uint32_t input_step[3];
+    int32_t entry_offset;                  // a code enters as code + entry_offset
+    uint8_t position_offset[kPositions];   // and a transformed one as that + position_offset, modulo 256
     Array<Phase> phases;
 
+    uint32_t parts() const { return scheme == Scheme::kWinograd ? kPositions : 1; }
     // The input channels [first, first + steps * group) that block b reads.
     uint32_t first_channel(uint32_t b) const { return b * kBlock / group_outputs * group_inputs; }
+    // Taps as the kernels see them, of one part.
+    uint32_t kernel_taps(const Phase& phase) const {
+        if (patches) return phase.taps.size() ? 1 : 0;
+        return static_cast<uint32_t>(scheme == Scheme::kWinograd ? phase.taps.size() / 9 : phase.taps.size());
+    }
+    uint64_t step_bytes() const { return static_cast<uint64_t>(kBlock) * group * element_bytes; }
+    // Unpacked weights of one part of a block, and of all its parts.
+    uint64_t part_bytes(const Phase& phase) const { return kernel_taps(phase) * steps_a_tap * step_bytes(); }
+    uint64_t block_bytes(const Phase& phase) const { return part_bytes(phase) * parts(); }
 };
 
 struct Op {
@@ -113,6 +134,7 @@ struct Mapping {
 
 struct uq_model {
     uq::Mapping mapping;
+    const char* forced_scheme;  // UNETQ_SCHEME: "direct" or "winograd" wherever it holds; null: the cheapest
     uq::Kernels kernels;
     const uq::FileProgram* program;
     const uq::FileLabel* labels;
@@ -130,11 +152,12 @@ namespace uq {
 // Checks every rule of FORMAT.md and fills *model from its mapping; the kernels must be chosen.
 uq_status read_model(uq_model* model);
 
-// Phases, start values and proven flush points of one convolution, from its packed weights.
+// Phases of one convolution, then the cheapest scheme that its packed weights prove to be exact, with its start values
+// and flush points.
 uq_status prepare_conv(const uq_model& model, Op* op);
 
-// Unpacks the 16 output channels of a block at the taps of a phase to [step][16][group] in the scheme's element type.
-// scratch: weight_scratch_bytes.
+// Unpacks the 16 output channels of a block at the taps of a phase to [part][tap][step][16][group] in the scheme's
+// element type. scratch: weight_scratch_bytes.
 void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint32_t block, void* dst, int8_t* scratch);
 uint64_t weight_scratch_bytes(const Op& op);
 

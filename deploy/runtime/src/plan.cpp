@@ -1,65 +1,15 @@
-// Where every tensor and working memory lies. Each lives from the operation that makes it to the last that reads it;
-// the largest are placed first, each at the smallest gap that fits between those alive at the same time.
-#include "ops/conv_shape.h"
-#include "shapes.h"
+// Where every tensor and working memory lies. Each lives from the operation that makes it to the last that reads it.
+// An upsampling whose only reader is a convolution has no tensor: the convolution makes its rows as it needs them. And
+// what an operation reads for the last time it may overwrite, where its order of rows allows.
+#include "ops/ops.h"
+#include "ops/window.h"
+#include "placement.h"
 
 namespace uq {
 namespace {
 
 constexpr uint32_t kMaxAxis = 1u << 20;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 46;
-
-struct Item {
-    uint64_t bytes;
-    uint64_t offset;
-    uint32_t first;  // operations, both included
-    uint32_t last;
-};
-
-bool alive_together(const Item& a, const Item& b) {
-    return a.first <= b.last && b.first <= a.last;
-}
-
-// Best fit among the gaps left by items placed so far; placed is sorted by offset.
-uint64_t best_gap(const Array<Item>& items, const Array<uint32_t>& placed, size_t count, const Item& item) {
-    uint64_t best = kTooLarge, best_size = kTooLarge, end = 0;
-    for (size_t i = 0; i < count; ++i) {
-        const Item& other = items[placed[i]];
-        if (!alive_together(item, other)) continue;
-        if (other.offset >= end) {
-            uint64_t gap = other.offset - end;
-            if (gap >= item.bytes && gap < best_size) {
-                best = end;
-                best_size = gap;
-            }
-        }
-        if (other.offset + other.bytes > end) end = other.offset + other.bytes;
-    }
-    return best == kTooLarge ? end : best;
-}
-
-// Sets every offset; returns the arena's size, kTooLarge without memory.
-uint64_t place_items(Array<Item>* items) {
-    const size_t n = items->size();
-    Array<uint32_t> order, placed;
-    if (n == 0) return 0;
-    if (!order.allocate(n) || !placed.allocate(n)) return kTooLarge;
-    for (size_t i = 0; i < n; ++i) {  // insertion sort, by size falling
-        size_t at = i;
-        for (; at > 0 && (*items)[order[at - 1]].bytes < (*items)[i].bytes; --at) order[at] = order[at - 1];
-        order[at] = static_cast<uint32_t>(i);
-    }
-    uint64_t arena = 0;
-    for (size_t i = 0; i < n; ++i) {
-        Item& item = (*items)[order[i]];
-        item.offset = best_gap(*items, placed, i, item);
-        if (item.offset + item.bytes > arena) arena = item.offset + item.bytes;
-        size_t at = i;
-        for (; at > 0 && (*items)[placed[at - 1]].offset > item.offset; --at) placed[at] = placed[at - 1];
-        placed[at] = order[i];
-    }
-    return arena;
-}
 
 uq_status check_size(const uq_model& model, const uint32_t size[3]) {
     const FileProgram& p = *model.program;
@@ -129,53 +79,140 @@ void choose_memory(uq_layout* layout) {
     if (output != input) layout->places[output].in_arena = model.tensors[output].channels > 1;
 }
 
-uq_status place_all(uq_layout* layout) {
+// Upsamplings that their only reader, a convolution of one pass over its input, makes row by row.
+void choose_fused(uq_layout* layout) {
     const uq_model& model = *layout->model;
-    const size_t tensors = layout->places.size(), ops = model.ops.size();
-    const uint32_t end = ops ? static_cast<uint32_t>(ops - 1) : 0;
-    Array<Item> items;
-    Array<uint32_t> owner;
-    for (size_t t = 0; t < tensors; ++t) {
-        if (!layout->places[t].in_arena) continue;
-        Item item = {padded(layout->places[t].bytes), 0, 0, 0};
-        for (size_t i = 0; i < ops; ++i) {
-            if (model.ops[i].output == t) item.first = item.last = static_cast<uint32_t>(i);
-            for (uint32_t k = 0; k < model.ops[i].input_count; ++k)
-                if (model.ops[i].inputs[k] == t) item.last = static_cast<uint32_t>(i);
-        }
-        if (t == model.program->output) item.last = end;
-        if (!items.append(item) || !owner.append(static_cast<uint32_t>(t)))
-            return fail(UQ_NO_MEMORY, "no memory for the plan.");
-    }
-    const size_t tensor_items = items.size();
-    for (size_t i = 0; i < ops; ++i) {
+    for (size_t t = 0; t < layout->maker.size(); ++t) layout->maker[t] = kNoOp;
+    for (uint32_t i = 0; i < model.ops.size(); ++i) layout->maker[model.ops[i].output] = i;
+    for (size_t i = 0; i < model.ops.size(); ++i) {
         const Op& op = model.ops[i];
-        const uint32_t* in = layout->places[op.inputs[0]].size;
-        const uint32_t* out = layout->places[op.output].size;
-        uint64_t bytes = work_bytes(model, op, in, out);
-        if (bytes > kMaxBytes || bytes > SIZE_MAX / 8)
-            return fail(UQ_BAD_SIZE, "%.80s: its working memory cannot be addressed. Use a smaller image.", op.name);
-        if (!items.append(Item{padded(bytes), 0, static_cast<uint32_t>(i), static_cast<uint32_t>(i)}))
-            return fail(UQ_NO_MEMORY, "no memory for the plan.");
+        if (!makes_rows(model, op) || op.output == model.program->output) continue;
+        uint32_t readers = 0;
+        bool single_pass = false;
+        for (size_t k = i + 1; k < model.ops.size(); ++k) {
+            const Op& reader = model.ops[k];
+            for (uint32_t n = 0; n < reader.input_count; ++n) {
+                if (reader.inputs[n] != op.output) continue;
+                ++readers;
+                single_pass = reader.kind == kConv && reader.conv.phases.size() == 1 && !reader.epilogue.norm_weight;
+            }
+        }
+        layout->fused[i] = readers == 1 && single_pass;
+        if (layout->fused[i]) layout->places[op.output].in_arena = false;
     }
-    uint64_t arena = place_items(&items);
-    if (arena == kTooLarge) return fail(UQ_NO_MEMORY, "no memory for the plan.");
-    if (arena > SIZE_MAX / 2)
-        return fail(UQ_BAD_SIZE, "the arena would take more memory than can be addressed. Use a smaller image.");
-    for (size_t i = 0; i < tensor_items; ++i) layout->places[owner[i]].offset = items[i].offset;
-    uq_layout_info& info = layout->info;
-    for (size_t i = 0; i < ops; ++i) {
-        const Item& work = items[tensor_items + i];
-        layout->work_offset[i] = work.offset;
-        uint64_t alive = 0;
-        for (size_t k = 0; k < tensor_items; ++k)
-            if (items[k].first <= i && i <= items[k].last) alive += layout->places[owner[k]].bytes;
-        if (alive > info.peak_tensor_bytes) info.peak_tensor_bytes = alive;
-        if (work.bytes > info.peak_work_bytes) info.peak_work_bytes = work.bytes;
-        info.work_units += work_units(model.ops[i], layout->places.data());
+}
+
+// A fused operation runs by itself only to be traced: a row, and what making it takes.
+uint64_t traced_row_bytes(const uq_layout& layout, const Op& op) {
+    Carver carver(nullptr);
+    carver.take<uint8_t>(product(layout.places[op.output].size[2], round_up(op.output_channels, kBlock)));
+    const uint64_t row = carver.used(), memory = row_work_bytes(layout, op);
+    return row == kTooLarge || memory == kTooLarge ? kTooLarge : row + memory;
+}
+
+// What lifetimes there are: tensors, then an operation's working memory each.
+class Lifetimes {
+  public:
+    explicit Lifetimes(uq_layout* layout) : layout_(layout), model_(*layout->model) {}
+
+    uq_status collect() {
+        const size_t ops = model_.ops.size();
+        if (!item_of_.allocate(layout_->places.size())) return no_memory();
+        for (size_t t = 0; t < layout_->places.size(); ++t) {
+            item_of_[t] = kNoItem;
+            if (!layout_->places[t].in_arena) continue;
+            item_of_[t] = static_cast<uint32_t>(items_.size());
+            if (!items_.append(tensor_item(static_cast<uint32_t>(t))) || !owner_.append(static_cast<uint32_t>(t)))
+                return no_memory();
+        }
+        for (size_t i = 0; i < ops; ++i) allow_overlap(model_.ops[i], static_cast<uint32_t>(i));
+        for (size_t i = 0; i < ops; ++i) {
+            const Op& op = model_.ops[i];
+            const uint64_t shared = layout_->fused[i] ? 0 : shared_bytes(*layout_, op);
+            const uint64_t own = layout_->fused[i] ? traced_row_bytes(*layout_, op) : work_bytes(*layout_, op);
+            const uint64_t bytes = product(padded_work(own), layout_->threads);
+            if (shared > kMaxBytes || bytes > kMaxBytes || shared + bytes > SIZE_MAX / 8)
+                return fail(UQ_BAD_SIZE, "%.80s: its working memory cannot be addressed. Use a smaller image.", op.name);
+            const auto at = static_cast<uint32_t>(i);
+            if (!items_.append(Item{padded(shared) + bytes, 0, at, at, kNoItem, 0})) return no_memory();
+        }
+        return UQ_OK;
     }
-    info.arena_bytes = arena;
-    return UQ_OK;
+
+    uq_status place() {
+        uint64_t arena = place_items(&items_);
+        if (arena == kTooLarge) return no_memory();
+        if (arena > SIZE_MAX / 2)
+            return fail(UQ_BAD_SIZE, "the arena would take more memory than can be addressed. Use a smaller image.");
+        for (size_t i = 0; i < owner_.size(); ++i) layout_->places[owner_[i]].offset = items_[i].offset;
+        uq_layout_info& info = layout_->info;
+        for (size_t i = 0; i < model_.ops.size(); ++i) {
+            const Item& work = items_[owner_.size() + i];
+            layout_->work_offset[i] = work.offset;
+            uint64_t alive = 0;
+            for (size_t k = 0; k < owner_.size(); ++k)
+                if (items_[k].first <= i && i <= items_[k].last) alive += layout_->places[owner_[k]].bytes;
+            if (alive > info.peak_tensor_bytes) info.peak_tensor_bytes = alive;
+            if (work.bytes > info.peak_work_bytes) info.peak_work_bytes = work.bytes;
+            info.work_units += layout_->fused[i] ? 0 : work_units(model_.ops[i], layout_->places.data());
+        }
+        info.arena_bytes = arena;
+        return UQ_OK;
+    }
+
+  private:
+    static uq_status no_memory() { return fail(UQ_NO_MEMORY, "no memory for the plan."); }
+    static uint64_t padded_work(uint64_t bytes) { return bytes > kMaxBytes ? kTooLarge : padded(bytes); }
+
+    Item tensor_item(uint32_t tensor) const {
+        Item item = {padded(layout_->places[tensor].bytes), 0, 0, 0, kNoItem, 0};
+        for (uint32_t i = 0; i < model_.ops.size(); ++i) {
+            const Op& op = model_.ops[i];
+            if (op.output == tensor) item.first = item.last = i;
+            for (uint32_t k = 0; k < op.input_count; ++k) {
+                if (op.inputs[k] != tensor) continue;
+                const uint32_t reader = layout_->fused[i] ? reader_of(op.output, i) : i;
+                if (reader > item.last) item.last = reader;
+            }
+        }
+        if (tensor == model_.program->output && model_.ops.size())
+            item.last = static_cast<uint32_t>(model_.ops.size() - 1);
+        return item;
+    }
+
+    uint32_t reader_of(uint32_t tensor, uint32_t after) const {
+        for (uint32_t i = after + 1; i < model_.ops.size(); ++i)
+            for (uint32_t k = 0; k < model_.ops[i].input_count; ++k)
+                if (model_.ops[i].inputs[k] == tensor) return i;
+        return after;
+    }
+
+    // The largest input that dies here.
+    void allow_overlap(const Op& op, uint32_t index) {
+        const uint32_t out = item_of_[op.output];
+        if (out == kNoItem) return;
+        for (uint32_t k = 0; k < op.input_count; ++k) {
+            const uint32_t in = item_of_[op.inputs[k]];
+            if (in == kNoItem || in == out || items_[in].last != index) continue;
+            const uint64_t shift = overlap_shift(*layout_, op, op.inputs[k]);
+            if (shift == kTooLarge) continue;
+            if (items_[out].over != kNoItem && items_[items_[out].over].bytes >= items_[in].bytes) continue;
+            items_[out].over = in;
+            items_[out].shift = padded(shift);
+        }
+    }
+
+    uq_layout* layout_;
+    const uq_model& model_;
+    Array<Item> items_;
+    Array<uint32_t> owner_;
+    Array<uint32_t> item_of_;
+};
+
+uq_status place_all(uq_layout* layout) {
+    Lifetimes lifetimes(layout);
+    uq_status status = lifetimes.collect();
+    return status == UQ_OK ? lifetimes.place() : status;
 }
 
 void fill_info(uq_layout* layout) {
@@ -200,6 +237,7 @@ uq_status plan(uq_layout* layout, const uint32_t size[3]) {
     if (status == UQ_OK) status = make_sizes(layout, size);
     if (status != UQ_OK) return status;
     choose_memory(layout);
+    choose_fused(layout);
     fill_info(layout);
     return place_all(layout);
 }
@@ -237,14 +275,20 @@ uint64_t work_units(const Op& op, const Place* places) {
 
 extern "C" {
 
-uq_status uq_plan(const uq_model* model, uint32_t depth, uint32_t height, uint32_t width, uq_layout** layout) {
+uq_status uq_plan_threads(const uq_model* model, uint32_t depth, uint32_t height, uint32_t width, uint32_t threads,
+                          uq_layout** layout) {
     if (!model || !layout) return uq::fail(UQ_BAD_ARGUMENT, "uq_plan: model or layout is NULL. Pass both.");
     *layout = nullptr;
+    if (threads < 1 || threads > UQ_MAX_THREADS)
+        return uq::fail(UQ_BAD_ARGUMENT, "%u threads: a layout is for 1 to %d.", threads, UQ_MAX_THREADS);
     auto* fresh = static_cast<uq_layout*>(calloc(1, sizeof(uq_layout)));
     if (!fresh) return uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout.");
     fresh->model = model;
+    fresh->threads = threads;
+    const size_t tensors = model->tensors.size(), ops = model->ops.size();
     uq_status status = UQ_OK;
-    if (!fresh->places.allocate(model->tensors.size()) || !fresh->work_offset.allocate(model->ops.size()))
+    if (!fresh->places.allocate(tensors) || !fresh->maker.allocate(tensors) || !fresh->work_offset.allocate(ops) ||
+        !fresh->fused.allocate(ops))
         status = uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout.");
     const uint32_t size[3] = {depth, height, width};
     if (status == UQ_OK) status = uq::plan(fresh, size);
@@ -254,6 +298,10 @@ uq_status uq_plan(const uq_model* model, uint32_t depth, uint32_t height, uint32
     }
     *layout = fresh;
     return UQ_OK;
+}
+
+uq_status uq_plan(const uq_model* model, uint32_t depth, uint32_t height, uint32_t width, uq_layout** layout) {
+    return uq_plan_threads(model, depth, height, width, 1, layout);
 }
 
 void uq_layout_free(uq_layout* layout) {

@@ -2,30 +2,73 @@
 #include <math.h>
 
 #include "ops/ops.h"
+#include "pool.h"
 
 namespace uq {
 namespace {
 
-bool execute(Run* run, const Op& op, uint8_t* work) {
+bool execute(Run* run, const Op& op, uint8_t* shared, uint8_t* work, Share share) {
     switch (op.kind) {
         case kQuantize:
-            return run_quantize(run, op, work);
+            return run_quantize(run, op, work, share);
         case kConv:
-            return run_conv(run, op, work);
+            return run_conv(run, op, shared, work, share);
         case kMaxPool:
-            return run_max_pool(run, op, work);
+            return run_max_pool(run, op, work, share);
         case kUpsample:
-            return op.mode == 1 ? run_rowwise(run, op, work) : run_copy(run, op, work);
+            return op.mode == 1 ? run_rowwise(run, op, work, share) : run_copy(run, op, work, share);
         case kAdd:
         case kPointwise:
-            return run_rowwise(run, op, work);
+            return run_rowwise(run, op, work, share);
         case kConcat:
         case kPad:
-            return run_copy(run, op, work);
+            return run_copy(run, op, work, share);
         case kOpKindEnd:
             break;
     }
     return false;
+}
+
+// Callers of version 1 of the header have no such field.
+uq_pool* pool_of(const uq_run_options* options) {
+    return options && options->struct_bytes >= sizeof *options ? options->pool : nullptr;
+}
+
+// One operation on all threads.
+struct Round {
+    Run* run;
+    const Op* op;
+    uint8_t* shared;
+    uint8_t* work;  // of the first thread; the others' follow
+    uint64_t work_bytes;
+    bool weights;  // the first of a convolution's two passes
+};
+
+void run_share(void* context, uint32_t part) {
+    const Round& round = *static_cast<const Round*>(context);
+    const Share share = {part, round.run->layout->threads};
+    uint8_t* work = round.work + part * round.work_bytes;
+    if (round.weights)
+        prepare_conv_weights(round.run, *round.op, round.shared, work, share);
+    else
+        execute(round.run, *round.op, round.shared, work, share);
+}
+
+// False when the run was cancelled.
+bool run_operation(Run* run, uint32_t index) {
+    const uq_layout& layout = *run->layout;
+    const Op& op = layout.model->ops[index];
+    if (layout.fused[index]) return true;
+    Round round = {run, &op, run->arena + layout.work_offset[index], nullptr, padded(work_bytes(layout, op)), false};
+    round.work = round.shared + padded(shared_bytes(layout, op));
+    uq_pool* pool = pool_of(run->options);
+    if (op.kind == kConv) {
+        round.weights = true;
+        run_parts(pool, layout.threads, run_share, &round);
+        round.weights = false;
+    }
+    run_parts(pool, layout.threads, run_share, &round);
+    return !run->cancelled;
 }
 
 // Channels last, at their bits, to (channels, depth, height, width).
@@ -48,20 +91,43 @@ void to_planar(const Run& run, uint32_t tensor, float* values, int16_t* codes) {
     }
 }
 
-void trace(const Run& run, uint32_t op_index) {
-    const Op& op = run.model->ops[op_index];
-    const Tensor& tensor = run.model->tensors[op.output];
-    auto* values = tensor.is_float ? static_cast<float*>(run.options->trace_buffer) : nullptr;
-    auto* codes = tensor.is_float ? nullptr : static_cast<int16_t*>(run.options->trace_buffer);
-    to_planar(run, op.output, values, codes);
+// The tensor of a fused operation, made for the trace alone.
+void fused_codes(Run* run, const Op& op, int16_t* codes, uint8_t* work) {
+    const Tensor& t = run->model->tensors[op.output];
+    const uint32_t* size = run->layout->places[op.output].size;
+    const uint64_t plane = pixels(size), rows = static_cast<uint64_t>(size[0]) * size[1];
+    const uint32_t stride = round_up(t.channels, kBlock);
+    Carver carver(work);
+    auto* row = carver.take<uint8_t>(static_cast<uint64_t>(size[2]) * stride);
+    auto* memory = carver.take<uint8_t>(0);
+    for (uint64_t r = 0; r < rows; ++r) {
+        const RowPart part = {static_cast<uint32_t>(r / size[1]), static_cast<uint32_t>(r % size[1]), 0, size[2]};
+        produce_codes(run, op, part, 0, row, stride, memory);
+        for (uint32_t p = 0; p < size[2]; ++p)
+            for (uint32_t c = 0; c < t.channels; ++c) {
+                const uint8_t code = row[static_cast<size_t>(p) * stride + c];
+                codes[c * plane + r * size[2] + p] = t.is_signed ? static_cast<int8_t>(code) : code;
+            }
+    }
+}
+
+void trace(Run* run, uint32_t op_index) {
+    const Op& op = run->model->ops[op_index];
+    const Tensor& tensor = run->model->tensors[op.output];
+    auto* values = tensor.is_float ? static_cast<float*>(run->options->trace_buffer) : nullptr;
+    auto* codes = tensor.is_float ? nullptr : static_cast<int16_t*>(run->options->trace_buffer);
+    if (run->layout->fused[op_index])
+        fused_codes(run, op, codes, run->arena + run->layout->work_offset[op_index]);
+    else
+        to_planar(*run, op.output, values, codes);
     uq_tensor_view view = {};
     view.op = op_index;
     view.tensor = op.output;
     view.channels = tensor.channels;
-    memcpy(view.size, run.layout->places[op.output].size, sizeof view.size);
+    memcpy(view.size, run->layout->places[op.output].size, sizeof view.size);
     view.codes = codes;
     view.values = values;
-    run.options->on_tensor(run.options->user, &view);
+    run->options->on_tensor(run->options->user, &view);
 }
 
 // Where a tensor other than a quantiser's source is read from a many-channel input: channels last, into the arena.
@@ -102,9 +168,13 @@ uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_
                     static_cast<unsigned long long>(info.output_count));
     if (reinterpret_cast<uintptr_t>(input) % sizeof(float) || reinterpret_cast<uintptr_t>(output) % sizeof(float))
         return fail(UQ_BAD_BUFFER, "input or output is not aligned to 4 bytes. Pass arrays of float.");
-    if (options && options->struct_bytes < sizeof *options)
+    if (options && options->struct_bytes < offsetof(uq_run_options, pool))
         return fail(UQ_BAD_ARGUMENT, "options: struct_bytes %zu; set it to sizeof(uq_run_options), %zu.",
                     options->struct_bytes, sizeof *options);
+    uq_pool* pool = pool_of(options);
+    if (pool && pool_threads(pool) < layout->threads)
+        return fail(UQ_BAD_ARGUMENT, "a pool of %u threads: this layout was planned for %u. Plan for as many.",
+                    pool_threads(pool), layout->threads);
     if (options && options->on_tensor &&
         (!options->trace_buffer || options->trace_buffer_bytes < info.trace_bytes ||
          reinterpret_cast<uintptr_t>(options->trace_buffer) % sizeof(float)))
@@ -121,12 +191,19 @@ uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_
 
 }  // namespace
 
-uint64_t work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]) {
+uint64_t shared_bytes(const uq_layout&, const Op& op) {
+    return op.kind == kConv ? conv_shared_bytes(op) : 0;
+}
+
+uint64_t work_bytes(const uq_layout& layout, const Op& op) {
+    const uint32_t* input = layout.places[op.inputs[0]].size;
+    const uint32_t* output = layout.places[op.output].size;
+    const uq_model& model = *layout.model;
     switch (op.kind) {
         case kQuantize:
             return quantize_work_bytes(op, output);
         case kConv:
-            return conv_work_bytes(model, op, input, output);
+            return conv_work_bytes(layout, op);
         case kMaxPool:
             return max_pool_work_bytes(model, op, input, output);
         case kUpsample:
@@ -149,14 +226,14 @@ extern "C" uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena
                             uint64_t input_count, float* output, uint64_t output_count, const uq_run_options* options) {
     uq_status status = uq::check_call(layout, arena, arena_bytes, input, input_count, output, output_count, options);
     if (status != UQ_OK) return status;
-    uq::Run run = {layout, layout->model, static_cast<uint8_t*>(arena), input, output, options, 0};
+    uq::Run run = {layout, layout->model, static_cast<uint8_t*>(arena), input, output, options, 0, false};
     uq::copy_input(run);
     for (uint32_t i = 0; i < layout->model->ops.size(); ++i) {
-        if (!uq::execute(&run, layout->model->ops[i], run.arena + layout->work_offset[i]))
+        if (!uq::run_operation(&run, i))
             return uq::fail(UQ_CANCELLED,
                             "cancelled by on_progress in operation %u (%.80s); the output is unspecified.", i,
                             layout->model->ops[i].name);
-        if (options && options->on_tensor) uq::trace(run, i);
+        if (options && options->on_tensor) uq::trace(&run, i);
     }
     uq::copy_output(run);
     return UQ_OK;

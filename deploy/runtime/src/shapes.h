@@ -14,6 +14,8 @@ struct Place {
     bool in_arena;  // else the caller's input or output buffer, whose order is the same for one channel
 };
 
+constexpr uint32_t kNoOp = UINT32_MAX;
+
 inline uint64_t pixels(const uint32_t size[3]) {
     return static_cast<uint64_t>(size[0]) * size[1] * size[2];
 }
@@ -21,8 +23,10 @@ inline uint64_t pixels(const uint32_t size[3]) {
 // The spatial size an operation gives for an input of size; false when an axis would vanish or exceed the limit.
 bool output_size(const Op& op, const uint32_t size[3], uint32_t out[3]);
 
-// Bytes of working memory an operation asks for; kTooLarge where it cannot be addressed.
-uint64_t work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
+// Bytes of working memory an operation asks for, shared by its threads and for each of them; kTooLarge where it cannot
+// be addressed.
+uint64_t shared_bytes(const uq_layout& layout, const Op& op);
+uint64_t work_bytes(const uq_layout& layout, const Op& op);
 
 // The unit of progress: multiply-accumulates of a convolution, values otherwise.
 uint64_t work_units(const Op& op, const Place* places);
@@ -33,7 +37,16 @@ struct uq_layout {
     const uq_model* model;
     uq::Array<uq::Place> places;
     uq::Array<uint64_t> work_offset;  // an operation each
+    uint32_t threads;
+    uq::Array<uint8_t> fused;  // an operation each: its only reader makes its rows as it needs them
+    uq::Array<uint32_t> maker;  // a tensor each: the operation that makes it, or kNoOp
     uq_layout_info info;
+
+    // The fused operation that makes a tensor; null where the tensor lies in memory.
+    const uq::Op* fused_maker(uint32_t tensor) const {
+        const uint32_t op = maker[tensor];
+        return op != uq::kNoOp && fused[op] ? &model->ops[op] : nullptr;
+    }
 };
 
 #endif

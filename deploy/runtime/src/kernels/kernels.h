@@ -2,8 +2,8 @@
 // (dispatch.cpp is the one place where that is decided).
 //
 // Names: uq_<op>_w<bits>a<bits>_<tile>__<isa>, or uq_<op>__<isa> where no weights take part. Bits are those of the
-// operands in registers; "n" after them says that products are summed in int16 ("narrow") between two flushes. The
-// tile is pixels x output channels.
+// operands in registers; "n" after them says that products are summed in int16 lanes ("narrow") between two flushes,
+// "m" in int8 lanes. The tile is pixels x output channels.
 //
 // Only plain structs here: this header is compiled under the flags of every instruction set, and an inline function
 // of one could end up being called on a processor that has only the other.
@@ -15,27 +15,49 @@
 
 namespace uq {
 
-constexpr uint32_t kBlock = 16;      // output channels of one weight block; channel buffers are padded to it
-constexpr uint32_t kTilePixels = 6;  // pixel lists are padded to it
+constexpr uint32_t kBlock = 16;       // output channels of one weight block; channel buffers are padded to it
+constexpr uint32_t kTilePixels = 24;  // pixel lists are padded to it: every tile height divides it
+constexpr uint32_t kMaxGroup = 32;    // input channels of one step, at most
 
 // A run of consecutive steps of a convolution block. A step is one group of input channels at one tap.
 struct Segment {
     uint32_t tap;
     uint32_t first_step;  // within the tap
     uint32_t step_count;
-    uint32_t flush;  // the int16 sums must be widened after this segment: the next step could saturate them
+    uint32_t flush;  // narrow lanes must be widened after this segment: the next step could leave them
 };
 
-// A strip of output pixels against one block of 16 output channels and a range of segments.
+// Output pixels against one block of 16 output channels and a range of segments.
 struct ConvTile {
     const uint8_t* rows;            // unpacked, padded input rows
     const uint32_t* pixel_offsets;  // byte offset in rows of each pixel's first tap origin
-    uint32_t pixel_count;           // a multiple of kTilePixels
+    uint32_t pixel_count;           // as they are; pixel_offsets and sums go on to a multiple of kTilePixels
     const int32_t* tap_offsets;     // bytes from a pixel's origin to the tap
     const Segment* segments;
     uint32_t segment_count;
-    const void* weights;  // [step][16][group]: the steps of the segments, one after the other
-    void* sums;           // [pixel][16], added to: int32, or float32 for uq_conv_w32a32
+    const void* weights;   // [step][16][group]: the steps of the segments, one after the other
+    const int32_t* start;  // [16]: what the sums begin with; null: they are added to
+    void* sums;            // [pixel][16]: int32, or float32 for conv_w32a32
+};
+
+// A convolution of bytes: int8 weights, and codes that enter as uint8 or as int8.
+//
+// Products are summed in lanes of lane_bits. Lanes narrower than 32 bits are added to the int32 sums after every
+// segment that says flush, and after the last one; prepare.cpp proves from the packed weights that no lane can leave
+// its width in between.
+struct ByteConv {
+    const char* name;
+    void (*run)(const ConvTile& tile);
+    // 16 rows (row_stride bytes apart) of group * steps codes to [step][16][group].
+    void (*interleave)(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst);
+    uint32_t group;      // input channels a step; the weights of a step are [16][group]
+    bool signed_codes;   // codes enter as int8, else as uint8
+    uint32_t lane_bits;  // 32: nothing to flush; 16; 8
+    uint8_t lane[kMaxGroup];  // the lane (of one output channel) that channel i of a step is summed in
+    // Measured once on a processor that has the instruction set: nanoseconds for 1000 multiply-accumulates, and for
+    // one flush of one output channel of one pixel. Only their ratios decide.
+    float mac_cost;
+    float flush_cost;
 };
 
 // Float parameters of an epilogue for a run of channels; those that are absent are null.
@@ -77,15 +99,30 @@ struct Kernels {
 
     // Packed weights first … first + count of a row to int8. binary: bit 0 is -1, bit 1 is +1.
     void (*unpack_weights)(const uint8_t* row, uint64_t first, uint32_t count, uint32_t bits, bool binary, int8_t* dst);
-    // 16 rows (row_stride bytes apart) of 4 * steps codes to [step][16][4].
-    void (*interleave_w8)(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst);
 
-    // sums[pixel][oc] += input . weights over the segments. a8: unsigned bytes, groups of 4 channels, int8 weights;
-    // a16: int16, groups of 2, int16 weights; a32: float32, groups of 1.
-    void (*conv_w8a8)(const ConvTile& tile);
+    // sums[pixel][oc] = start[oc] + input . weights over the segments (see ConvTile). The candidates of the byte
+    // scheme, from which prepare.cpp takes the cheapest that holds; the words, for what no candidate can hold (int16
+    // codes and weights, groups of 2); and float32 (groups of 1; one product added after the other in the order of
+    // the steps, each operation rounded; start is not read, the sums begin with 0 where it is not null).
+    const ByteConv* byte_convs;
+    uint32_t byte_conv_count;
     void (*conv_w16a16)(const ConvTile& tile);
     void (*conv_w32a32)(const ConvTile& tile);
-    bool narrow;  // conv_w8a8 sums in int16 lanes of two products and obeys Segment::flush
+
+    // Winograd F(2x2, 3x3), winograd.inc: bytes in, bytes out, modulo 256.
+    // Four input rows to the 16 positions of each tile: tile t covers the pixels 2t ... 2t + 3, channels innermost.
+    // dst[position * position_stride + t * channels + c]; offset[p] is added at position p.
+    void (*winograd_input)(const uint8_t* const rows[4], uint32_t tiles, uint32_t channels, const uint8_t* offset,
+                           uint8_t* dst, size_t position_stride);
+    // Nine taps of a block, count bytes each, to 16 positions, count bytes each (four times the filter transform).
+    void (*winograd_weights)(const int8_t* taps, size_t count, int8_t* dst);
+    // sums[position][tile][16] (position_stride in values) of tiles to two rows of pixels, divided by 4. Columns are
+    // those of the output: an odd one leaves half of the last tile; row1 may be null.
+    void (*winograd_output)(const int32_t* sums, size_t position_stride, uint32_t columns, int32_t* row0,
+                            int32_t* row1);
+    // Measured as mac_cost was: nanoseconds for 1000 transformed codes written, and for 1000 sums read.
+    float winograd_input_cost;
+    float winograd_output_cost;
 
     // The epilogue on [pixel][channel] sums; channels is a multiple of 16, and the arrays may be read that far.
     // dst: bytes (codes) or float32, dst_stride in elements.
@@ -110,7 +147,15 @@ struct Kernels {
 void uq_fill__scalar(Kernels* kernels);
 #if defined(__x86_64__)
 void uq_fill__avx2(Kernels* kernels);
+void uq_fill__avxvnni(Kernels* kernels);
 void uq_fill__avx512vnni(Kernels* kernels);
+void uq_fill__amx(Kernels* kernels);
+#elif defined(__aarch64__)
+void uq_fill__neon(Kernels* kernels);
+void uq_fill__dotprod(Kernels* kernels);
+void uq_fill__i8mm(Kernels* kernels);
+#elif defined(__arm__)
+void uq_fill__neon(Kernels* kernels);
 #endif
 
 }  // namespace uq

@@ -2,42 +2,59 @@
 //
 // A transposed convolution is its sub-pixel phases, each an ordinary tap list whose outputs lie output_step apart; an
 // ordinary convolution has one phase. A phase is cut into strips of whole output rows. The input window of a strip is
-// unpacked once into rows padded with the value 0, gathering the channels of all inputs (a concat costs nothing); then
-// each block of 16 output channels unpacks its weights once and meets every pixel of the strip, in ranges of segments
-// whose weights stay in the first-level cache. Instance norm needs all sums of a channel before the first output: there
-// the blocks are the outer loop, and the sums of one block are kept for the whole image.
-#include "conv_shape.h"
-#include "ops.h"
+// unpacked once into rows padded with the value 0, gathering the channels of all inputs (a concat costs nothing, and
+// an input that only this convolution reads is upsampled on the way); then each block of 16 output channels meets
+// every pixel of a chunk of the strip. Instance norm needs all sums of a channel before the first output: there the
+// blocks are the outer loop, and the sums of one block are kept for the whole image.
+//
+// Threads take strips of their own, or blocks of their own where there are too few strips; either way nothing that one
+// writes is read by another.
+#include "winograd.h"
 
 namespace uq {
 namespace {
 
 constexpr uint64_t kRangeBytes = 18 * 1024;  // of unpacked weights, beside the input pixels in a 32 KiB cache
 
+struct Span {
+    uint32_t begin;
+    uint32_t end;
+};
+
+Span share(uint64_t count, Share which) {
+    return Span{which.begin(count), which.end(count)};
+}
+
 class ConvRun {
   public:
-    ConvRun(Run* run, const Op& op, uint8_t* memory)
+    ConvRun(Run* run, const Op& op, const ConvWeights& weights, const ConvWork& work, Share which)
         : run_(run),
           kernels_(run->model->kernels),
           op_(op),
           conv_(op.conv),
-          first_(run->model->tensors[op.inputs[0]]),
-          input_(run->layout->places[op.inputs[0]].size),
-          output_(run->layout->places[op.output].size) {
-        Carver carver(memory);
-        work_ = carve_conv(*run->model, op, input_, output_, &carver);
-        target_ = run->model->tensors[op.output].target();
-    }
+          output_(run->layout->places[op.output].size),
+          weights_(weights),
+          work_(work),
+          which_(which),
+          window_(run, op, work),
+          target_(run->model->tensors[op.output].target()) {}
 
     bool plain() {
         for (size_t p = 0; p < conv_.phases.size(); ++p) {
             if (!start_phase(p)) continue;
-            for (bool more = first_strip(); more; more = next_strip()) {
-                load_window();
-                for (uint32_t b = 0; b < conv_.blocks; ++b) {
-                    sum_block(b, 0);
-                    finish_block(b, 0, arrays_from(op_.epilogue.arrays, b * kBlock));
-                    if (!run_->advance(strip_units(b))) return false;
+            const bool by_blocks = strips() < 2 * which_.parts;
+            const Span mine = by_blocks ? Span{0, strips()} : share(strips(), which_);
+            const Span blocks = by_blocks ? share(conv_.blocks, which_) : Span{0, conv_.blocks};
+            if (blocks.begin == blocks.end) continue;
+            for (uint32_t s = mine.begin; s < mine.end; ++s) {
+                start_strip(s);
+                for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
+                    start_chunk();
+                    for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
+                        sum_block(b, 0);
+                        finish_block(b, 0, arrays_from(op_.epilogue.arrays, b * kBlock));
+                        if (!run_->advance(chunk_units(b), which_)) return false;
+                    }
                 }
             }
         }
@@ -45,15 +62,19 @@ class ConvRun {
     }
 
     bool normalised() {
-        for (uint32_t b = 0; b < conv_.blocks; ++b) {
+        const Span blocks = share(conv_.blocks, which_);
+        for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
             uint64_t base = 0;
             for (size_t p = 0; p < conv_.phases.size(); ++p) {
                 if (!start_phase(p)) continue;
-                for (bool more = first_strip(); more; more = next_strip()) {
-                    load_window();
-                    sum_block(b, base);
-                    base += strip_pixels();
-                    if (!run_->advance(strip_units(b))) return false;
+                for (uint32_t s = 0; s < strips(); ++s) {
+                    start_strip(s);
+                    for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
+                        start_chunk();
+                        sum_block(b, base);
+                        base += chunk_pixels();
+                        if (!run_->advance(chunk_units(b), which_)) return false;
+                    }
                 }
             }
             const bool is_float = conv_.scheme == Scheme::kFloat;
@@ -71,9 +92,13 @@ class ConvRun {
             base = 0;
             for (size_t p = 0; p < conv_.phases.size(); ++p) {
                 if (!start_phase(p)) continue;
-                for (bool more = first_strip(); more; more = next_strip()) {
-                    finish_block(b, base, arrays);
-                    base += strip_pixels();
+                for (uint32_t s = 0; s < strips(); ++s) {
+                    place_strip(s);
+                    for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
+                        place_chunk();
+                        finish_block(b, base, arrays);
+                        base += chunk_pixels();
+                    }
                 }
             }
         }
@@ -86,176 +111,133 @@ class ConvRun {
         return left < kBlock ? left : kBlock;
     }
 
+    uint32_t strips() const { return g_.strips[0] * g_.strips[1]; }
+    uint64_t chunk_pixels() const { return static_cast<uint64_t>(strip_.count[0]) * strip_.count[1] * columns_; }
+    uint64_t chunk_units(uint32_t block) const {
+        return chunk_pixels() * used(block) * phase_->taps.size() * conv_.group_inputs;
+    }
+
     // False when the phase has no output. Tap offsets are relative to the first tap position of a pixel.
     bool start_phase(size_t index) {
         phase_ = &conv_.phases[index];
+        phase_weights_ = weights_.data + weight_bytes_before(conv_, index);
         g_ = conv_geometry(conv_, *phase_, output_);
         if (g_.all_pixels == 0) return false;
-        pixel_bytes_ = static_cast<uint64_t>(conv_.padded_channels) * conv_.element_bytes;
+        window_.start_phase(*phase_, g_);
         for (size_t t = 0; t < phase_->taps.size(); ++t) {
             const Tap& tap = phase_->taps[t];
-            uint64_t at = static_cast<uint64_t>(tap.offset[0] - static_cast<int64_t>(phase_->least[0]));
-            at = at * g_.window[1] + static_cast<uint64_t>(tap.offset[1] - static_cast<int64_t>(phase_->least[1]));
-            at = at * g_.window[2] + static_cast<uint64_t>(tap.offset[2] - static_cast<int64_t>(phase_->least[2]));
-            work_.tap_offsets[t] = static_cast<int32_t>(at * pixel_bytes_);
+            uint64_t at[3];
+            for (int a = 0; a < 3; ++a)
+                at[a] = static_cast<uint64_t>(tap.offset[a] - static_cast<int64_t>(phase_->least[a]));
+            work_.tap_offsets[t] = static_cast<int32_t>(window_.at(at[0], at[1], at[2]) * window_.pixel_bytes());
         }
-        if (phase_->taps.size()) memset(work_.window + g_.window_bytes, 0, slack_bytes(conv_));
         return true;
     }
 
-    bool first_strip() {
-        q_[0] = q_[1] = 0;
-        shape_strip();
-        return true;
-    }
-
-    bool next_strip() {
-        q_[1] += g_.strip[1];
-        if (q_[1] >= g_.count[1]) {
-            q_[1] = 0;
-            q_[0] += g_.strip[0];
+    void place_strip(uint32_t index) {
+        strip_.first[0] = index / g_.strips[1] * g_.strip[0];
+        strip_.first[1] = index % g_.strips[1] * g_.strip[1];
+        for (int a = 0; a < 2; ++a) {
+            const uint32_t left = g_.count[a] - strip_.first[a];
+            strip_.count[a] = left < g_.strip[a] ? left : g_.strip[a];
         }
-        if (q_[0] >= g_.count[0]) return false;
-        shape_strip();
-        return true;
+        strip_.count[2] = g_.count[2];
     }
 
-    void shape_strip() {
-        n_[0] = g_.count[0] - q_[0] < g_.strip[0] ? g_.count[0] - q_[0] : g_.strip[0];
-        n_[1] = g_.count[1] - q_[1] < g_.strip[1] ? g_.count[1] - q_[1] : g_.strip[1];
-        n_[2] = g_.count[2];
+    void start_strip(uint32_t index) {
+        place_strip(index);
+        window_.load(strip_);
+        if (conv_.scheme == Scheme::kWinograd) return;
+        const uint64_t pixel_bytes = window_.pixel_bytes();
         uint32_t* offset = work_.pixel_offsets;
-        for (uint64_t d = 0; d < n_[0]; ++d)
-            for (uint64_t h = 0; h < n_[1]; ++h)
-                for (uint64_t w = 0; w < n_[2]; ++w) {
-                    uint64_t at = (d * conv_.input_step[0] * g_.window[1] + h * conv_.input_step[1]) * g_.window[2];
-                    *offset++ = static_cast<uint32_t>((at + w * conv_.input_step[2]) * pixel_bytes_);
+        for (uint64_t d = 0; d < strip_.count[0]; ++d)
+            for (uint64_t h = 0; h < strip_.count[1]; ++h)
+                for (uint64_t w = 0; w < strip_.count[2]; ++w) {
+                    const uint64_t at = window_.at(d * conv_.input_step[0], h * conv_.input_step[1], 0);
+                    *offset++ = static_cast<uint32_t>((at + w * conv_.input_step[2]) * pixel_bytes);
                 }
-        for (uint32_t i = 0; i < kTilePixels; ++i) *offset++ = 0;  // the last tile's surplus repeats the first pixel
+        if (conv_.patches) make_patches();
+        const uint64_t count = strip_.pixels(), end = padded_pixels(count);
+        for (uint64_t p = count; p < end; ++p) work_.pixel_offsets[p] = 0;  // surplus repeats the first pixel
     }
 
-    uint64_t strip_pixels() const { return pixels(n_); }
-
-    uint64_t strip_units(uint32_t block) const {
-        return strip_pixels() * used(block) * phase_->taps.size() * conv_.group_inputs;
+    // Every pixel's taps side by side, after which the patches are the rows and there is one tap.
+    void make_patches() {
+        const uint64_t count = strip_.pixels(), channels = static_cast<uint64_t>(window_.pixel_bytes());
+        const uint64_t patch = static_cast<uint64_t>(conv_.padded_channels) * conv_.element_bytes;
+        const uint64_t used_bytes = phase_->taps.size() * channels;
+        for (uint64_t p = 0; p < count; ++p) {
+            uint8_t* out = work_.patches + p * patch;
+            const uint8_t* origin = window_.data() + work_.pixel_offsets[p];
+            for (size_t t = 0; t < phase_->taps.size(); ++t)
+                for (uint64_t c = 0; c < channels; ++c) *out++ = origin[work_.tap_offsets[t] + c];
+            memset(out, 0, patch - used_bytes);
+        }
+        for (uint64_t p = 0; p < count; ++p) work_.pixel_offsets[p] = static_cast<uint32_t>(p * patch);
     }
 
-    void fill(uint8_t* dst, uint64_t positions) {
-        if (conv_.scheme == Scheme::kBytes) {
-            memset(dst, first_.code_offset(), positions * pixel_bytes_);
-        } else if (conv_.scheme == Scheme::kWords) {
-            auto* words = reinterpret_cast<int16_t*>(dst);
-            for (uint64_t i = 0; i < positions * conv_.padded_channels; ++i)
-                words[i] = static_cast<int16_t>(first_.code_offset());
-        } else {
-            memset(dst, 0, positions * pixel_bytes_);
+    void place_chunk() { columns_ = g_.count[2] - column_ < g_.chunk ? g_.count[2] - column_ : g_.chunk; }
+
+    void start_chunk() {
+        place_chunk();
+        if (conv_.scheme == Scheme::kWinograd) {
+            chunk_ = {strip_.count[0], strip_.count[1], column_, columns_};
+            transform_chunk(kernels_, conv_, window_, g_, chunk_, work_);
         }
     }
 
-    void load_window() {
-        if (phase_->taps.size() == 0) return;
-        const int64_t x0 = phase_->least[2];
-        const int64_t window = static_cast<int64_t>(g_.window[2]);
-        const int64_t begin = x0 < 0 ? (-x0 < window ? -x0 : window) : 0;  // first window position inside the image
-        int64_t end = static_cast<int64_t>(input_[2]) - x0;                // first one behind it
-        end = end < begin ? begin : end > window ? window : end;
-        const uint64_t depths = static_cast<uint64_t>(n_[0] - 1) * conv_.input_step[0] + span(0);
-        const uint64_t rows = static_cast<uint64_t>(n_[1] - 1) * conv_.input_step[1] + span(1);
-        for (uint64_t z = 0; z < depths; ++z) {
-            int64_t d = static_cast<int64_t>(q_[0]) * conv_.input_step[0] + phase_->least[0] + static_cast<int64_t>(z);
-            for (uint64_t y = 0; y < rows; ++y) {
-                int64_t h =
-                    static_cast<int64_t>(q_[1]) * conv_.input_step[1] + phase_->least[1] + static_cast<int64_t>(y);
-                uint8_t* dst = work_.window + (z * g_.window[1] + y) * g_.window[2] * pixel_bytes_;
-                if (d < 0 || h < 0 || d >= input_[0] || h >= input_[1] || begin == end) {
-                    fill(dst, g_.window[2]);
-                    continue;
-                }
-                fill(dst, static_cast<uint64_t>(begin));
-                uint64_t pixel = (static_cast<uint64_t>(d) * input_[1] + static_cast<uint64_t>(h)) * input_[2];
-                load_row(pixel + static_cast<uint64_t>(begin + x0), static_cast<uint32_t>(end - begin),
-                         dst + static_cast<uint64_t>(begin) * pixel_bytes_);
-                fill(dst + static_cast<uint64_t>(end) * pixel_bytes_, static_cast<uint64_t>(window - end));
-            }
-        }
-    }
-
-    uint64_t span(int axis) const {
-        return static_cast<uint64_t>(static_cast<int64_t>(phase_->most[axis]) - phase_->least[axis]) + 1;
-    }
-
-    // The channels of all inputs side by side.
-    void load_row(uint64_t pixel, uint32_t count, uint8_t* dst) {
-        uint32_t channel = 0;
-        const uint32_t stride = conv_.padded_channels;
-        uint8_t* bytes = conv_.scheme == Scheme::kBytes ? dst : work_.bytes;
-        for (uint32_t i = 0; i < op_.input_count; ++i) {
-            const Tensor& tensor = run_->model->tensors[op_.inputs[i]];
-            PackedRow row = run_->row(op_.inputs[i], pixel, count);
-            if (tensor.is_float) {
-                auto* out = reinterpret_cast<float*>(dst) + channel;
-                for (uint32_t p = 0; p < count; ++p)
-                    memcpy(out + static_cast<size_t>(p) * stride, row.data + p * row.pixel_stride,
-                           tensor.channels * sizeof(float));
-            } else {
-                load_bytes(kernels_, tensor, row, true, bytes + channel, stride);
-            }
-            channel += tensor.channels;
-        }
-        if (conv_.scheme == Scheme::kBytes || first_.is_float) return;
-        if (conv_.scheme == Scheme::kWords && conv_.input_channels < stride)  // the spare channel meets weight 0
-            for (uint32_t p = 0; p < count; ++p) bytes[static_cast<size_t>(p) * stride + stride - 1] = 0;
-        const size_t values = static_cast<size_t>(count) * stride;
-        if (conv_.scheme == Scheme::kWords) {
-            auto* out = reinterpret_cast<int16_t*>(dst);
-            for (size_t i = 0; i < values; ++i) out[i] = bytes[i];
-        } else {
-            auto* out = reinterpret_cast<float*>(dst);
-            for (size_t i = 0; i < values; ++i) out[i] = static_cast<float>(bytes[i] - first_.code_offset());
-        }
-    }
-
-    // Sums of the current strip for one block, at pixel number base of the sums.
-    void sum_block(uint32_t block, uint64_t base) {
-        const uint64_t count = strip_pixels();
-        auto* sums = static_cast<int32_t*>(work_.sums) + base * kBlock;
-        if (conv_.scheme == Scheme::kFloat)
-            memset(sums, 0, count * kBlock * sizeof(float));
-        else
-            for (uint64_t p = 0; p < count; ++p)
-                memcpy(sums + p * kBlock, &phase_->start[block * kBlock], kBlock * sizeof(int32_t));
-        if (phase_->taps.size() == 0) return;
+    const uint8_t* block_weights(uint32_t block) {
+        if (weights_.resident) return phase_weights_ + block * conv_.block_bytes(*phase_);
         unpack_block(kernels_, op_, *phase_, block, work_.weights, work_.scratch);
-        const uint64_t step_bytes = static_cast<uint64_t>(kBlock) * conv_.group * conv_.element_bytes;
+        return work_.weights;
+    }
+
+    // Sums of the current chunk for one block, at pixel number base of the sums.
+    void sum_block(uint32_t block, uint64_t base) {
+        auto* sums = static_cast<int32_t*>(work_.sums) + base * kBlock;
+        if (phase_->taps.size() == 0) {
+            memset(sums, 0, chunk_pixels() * kBlock * sizeof(int32_t));
+            return;
+        }
+        const uint8_t* weights = block_weights(block);
+        if (conv_.scheme == Scheme::kWinograd) {
+            sum_winograd(kernels_, conv_, *phase_, block, weights, chunk_, work_, sums);
+            return;
+        }
+        int32_t single_tap = 0;
         ConvTile tile = {};
-        tile.rows = work_.window + static_cast<uint64_t>(conv_.first_channel(block)) * conv_.element_bytes;
+        tile.rows = conv_.patches ? work_.patches : window_.data();
+        tile.rows += static_cast<uint64_t>(conv_.first_channel(block)) * conv_.element_bytes;
         tile.pixel_offsets = work_.pixel_offsets;
-        tile.pixel_count = static_cast<uint32_t>((count + kTilePixels - 1) / kTilePixels * kTilePixels);
-        tile.tap_offsets = work_.tap_offsets;
-        tile.weights = work_.weights;
+        tile.pixel_count = static_cast<uint32_t>(chunk_pixels());
+        tile.tap_offsets = conv_.patches ? &single_tap : work_.tap_offsets;
+        tile.weights = weights;
+        tile.start = &phase_->start[block * kBlock];
         tile.sums = sums;
         uint32_t at = phase_->first_segment[block], end = phase_->first_segment[block + 1];
         while (at < end) {
             uint64_t steps = 0;
             tile.segments = &phase_->segments[at];
             tile.segment_count = 0;
-            while (at < end && (steps == 0 || (steps + phase_->segments[at].step_count) * step_bytes <= kRangeBytes)) {
+            while (at < end &&
+                   (steps == 0 || (steps + phase_->segments[at].step_count) * conv_.step_bytes() <= kRangeBytes)) {
                 steps += phase_->segments[at++].step_count;
                 ++tile.segment_count;
             }
             if (conv_.scheme == Scheme::kBytes)
-                kernels_.conv_w8a8(tile);
+                conv_.kernel->run(tile);
             else if (conv_.scheme == Scheme::kWords)
                 kernels_.conv_w16a16(tile);
             else
                 kernels_.conv_w32a32(tile);
-            tile.weights = static_cast<const uint8_t*>(tile.weights) + steps * step_bytes;
+            tile.weights = static_cast<const uint8_t*>(tile.weights) + steps * conv_.step_bytes();
+            tile.start = nullptr;
         }
     }
 
-    // Epilogue and store of the current strip for one block.
+    // Epilogue and store of the current chunk for one block.
     void finish_block(uint32_t block, uint64_t base, const EpilogueArrays& arrays) {
-        const uint32_t count = static_cast<uint32_t>(strip_pixels());
+        const uint32_t count = static_cast<uint32_t>(chunk_pixels());
         if (conv_.scheme == Scheme::kFloat)
             kernels_.epilogue_f32(static_cast<const float*>(work_.sums) + base * kBlock, kBlock, count, kBlock, arrays,
                                   target_, work_.codes, kBlock);
@@ -263,16 +245,15 @@ class ConvRun {
             kernels_.epilogue_i32(static_cast<const int32_t*>(work_.sums) + base * kBlock, kBlock, count, kBlock,
                                   arrays, target_, work_.codes, kBlock);
         uint64_t source = 0;
-        for (uint32_t d = 0; d < n_[0]; ++d)
-            for (uint32_t h = 0; h < n_[1]; ++h, source += static_cast<uint64_t>(n_[2]) * kBlock)
+        for (uint32_t d = 0; d < strip_.count[0]; ++d)
+            for (uint32_t h = 0; h < strip_.count[1]; ++h, source += static_cast<uint64_t>(columns_) * kBlock)
                 store_row(block, d, h, source);
     }
 
     void store_row(uint32_t block, uint32_t d, uint32_t h, uint64_t source) {
-        uint64_t depth = static_cast<uint64_t>(q_[0] + d) * conv_.output_step[0] + phase_->origin[0];
-        uint64_t height = static_cast<uint64_t>(q_[1] + h) * conv_.output_step[1] + phase_->origin[1];
-        uint64_t pixel = (depth * output_[1] + height) * output_[2] + phase_->origin[2];
-        PackedRow row = run_->row(op_.output, pixel, n_[2]);
+        uint64_t at[3] = {strip_.first[0] + d, strip_.first[1] + h, column_};
+        for (int a = 0; a < 3; ++a) at[a] = at[a] * conv_.output_step[a] + phase_->origin[a];
+        PackedRow row = run_->row(op_.output, (at[0] * output_[1] + at[1]) * output_[2] + at[2], columns_);
         row.data += static_cast<uint64_t>(block) * kBlock * row.storage_bits / 8;
         row.pixel_stride *= conv_.output_step[2];
         row.channels = used(block);
@@ -289,22 +270,56 @@ class ConvRun {
     const Kernels& kernels_;
     const Op& op_;
     const Conv& conv_;
-    const Tensor& first_;
-    const uint32_t* input_;
     const uint32_t* output_;
-    ConvWork work_;
+    ConvWeights weights_;
+    const ConvWork& work_;
+    Share which_;
+    Window window_;
     Target target_;
     const Phase* phase_ = nullptr;
+    const uint8_t* phase_weights_ = nullptr;
     Geometry g_ = {};
-    uint64_t pixel_bytes_ = 0;
-    uint32_t q_[2] = {};  // first depth and row of the strip
-    uint32_t n_[3] = {};
+    Strip strip_ = {};
+    Chunk chunk_ = {};
+    uint32_t column_ = 0;  // first column of the chunk
+    uint32_t columns_ = 0;
 };
 
 }  // namespace
 
-bool run_conv(Run* run, const Op& op, uint8_t* work) {
-    ConvRun conv(run, op, work);
+uint64_t conv_shared_bytes(const Op& op) {
+    Carver carver(nullptr);
+    carve_weights(op.conv, &carver);
+    return carver.used();
+}
+
+uint64_t conv_work_bytes(const uq_layout& layout, const Op& op) {
+    Carver carver(nullptr);
+    carve_conv(layout, op, &carver);
+    return carver.used();
+}
+
+bool prepare_conv_weights(Run* run, const Op& op, uint8_t* shared, uint8_t* memory, Share which) {
+    Carver shared_carver(shared), carver(memory);
+    const ConvWeights weights = carve_weights(op.conv, &shared_carver);
+    if (!weights.resident) return true;
+    const ConvWork work = carve_conv(*run->layout, op, &carver);
+    for (size_t p = 0; p < op.conv.phases.size(); ++p) {
+        const Phase& phase = op.conv.phases[p];
+        if (phase.taps.size() == 0) continue;
+        const Span blocks = share(op.conv.blocks, which);
+        for (uint32_t b = blocks.begin; b < blocks.end; ++b)
+            unpack_block(run->model->kernels, op, phase, b,
+                         weights.data + weight_bytes_before(op.conv, p) + b * op.conv.block_bytes(phase), work.scratch);
+    }
+    return true;
+}
+
+bool run_conv(Run* run, const Op& op, uint8_t* shared, uint8_t* memory, Share which) {
+    Carver shared_carver(shared), carver(memory);
+    const ConvWeights weights = carve_weights(op.conv, &shared_carver);
+    const ConvWork work = carve_conv(*run->layout, op, &carver);
+    ConvRun conv(run, op, weights, work, which);
     return op.epilogue.norm_weight ? conv.normalised() : conv.plain();
 }
 

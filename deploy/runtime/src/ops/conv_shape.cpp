@@ -5,10 +5,27 @@
 namespace uq {
 namespace {
 
-constexpr uint64_t kStripPixels = 1024;    // weights are unpacked once a strip: enough pixels to hide that
-constexpr uint64_t kMaxWindow = 1u << 30;  // offsets in the window are 32 bits
+constexpr uint64_t kStripPixels = 256;          // pixels a strip has at least
+constexpr uint64_t kUnpackingStripPixels = 1024;  // the same where weights are unpacked once a strip
+constexpr uint64_t kChunkTiles = 48;            // their transforms stay in the second-level cache
+constexpr uint64_t kResidentBytes = 3u << 20;   // of weights, beside tensors that are small where weights are many
+constexpr uint64_t kMaxWindow = 1u << 30;       // offsets in the window are 32 bits
+
+uint64_t at_most(uint64_t value, uint64_t limit) {
+    return value < limit ? value : limit;
+}
+
+uint64_t up(uint64_t value, uint64_t step) {
+    return (value + step - 1) / step * step;
+}
 
 }  // namespace
+
+uint64_t weight_bytes_before(const Conv& conv, size_t end) {
+    uint64_t bytes = 0;
+    for (size_t p = 0; p < end; ++p) bytes += conv.block_bytes(conv.phases[p]) * conv.blocks;
+    return bytes;
+}
 
 Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t output[3]) {
     Geometry g = {};
@@ -18,20 +35,33 @@ Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t outp
     }
     g.all_pixels = pixels(g.count);
     if (g.all_pixels == 0) return g;
-    uint64_t rows = (kStripPixels + g.count[2] - 1) / g.count[2];
+    const bool winograd = conv.scheme == Scheme::kWinograd;
+    const bool resident = weight_bytes_before(conv, conv.phases.size()) <= kResidentBytes;
+    const uint64_t wanted = winograd ? 4 * kChunkTiles : resident ? kStripPixels : kUnpackingStripPixels;
+    uint64_t rows = (wanted + g.count[2] - 1) / g.count[2];
+    if (winograd) rows = up(rows, 2);
     g.strip[2] = g.count[2];
-    g.strip[1] = rows < g.count[1] ? static_cast<uint32_t>(rows) : g.count[1];
-    uint64_t plane = static_cast<uint64_t>(g.count[1]) * g.count[2];
-    uint64_t depths = g.strip[1] < g.count[1] ? 1 : (kStripPixels + plane - 1) / plane;
-    g.strip[0] = depths < g.count[0] ? static_cast<uint32_t>(depths) : g.count[0];
+    g.strip[1] = static_cast<uint32_t>(at_most(rows, g.count[1]));
+    const uint64_t plane = static_cast<uint64_t>(g.count[1]) * g.count[2];
+    const uint64_t depths = g.strip[1] < g.count[1] ? 1 : (wanted + plane - 1) / plane;
+    g.strip[0] = static_cast<uint32_t>(at_most(depths, g.count[0]));
+    for (int a = 0; a < 2; ++a) g.strips[a] = (g.count[a] + g.strip[a] - 1) / g.strip[a];
     g.strip_pixels = pixels(g.strip);
+    g.chunk = g.count[2];
+    if (winograd && resident && g.strip[1] <= 2 && g.strip[0] == 1)
+        g.chunk = static_cast<uint32_t>(at_most(g.chunk, 2 * kChunkTiles));
+    g.chunk_pixels = static_cast<uint64_t>(g.strip[0]) * g.strip[1] * g.chunk;
     if (phase.taps.size() == 0) return g;
-    g.window_bytes = static_cast<uint64_t>(conv.padded_channels) * conv.element_bytes;
+    g.window_bytes = static_cast<uint64_t>(conv.window_channels) * conv.element_bytes;
     for (int a = 0; a < 3; ++a) {
-        int64_t reach = static_cast<int64_t>(phase.most[a]) - phase.least[a];
-        g.window[a] = static_cast<uint64_t>(g.strip[a] - 1) * conv.input_step[a] + static_cast<uint64_t>(reach) + 1;
+        const uint64_t reach = static_cast<uint64_t>(static_cast<int64_t>(phase.most[a]) - phase.least[a]);
+        const uint64_t outputs = winograd && a > 0 ? up(g.strip[a], 2) : g.strip[a];
+        g.window[a] = (outputs - 1) * conv.input_step[a] + reach + 1;
         g.window_bytes = product(g.window_bytes, g.window[a]);
     }
+    const uint64_t flat = static_cast<uint64_t>((g.strip[1] + 1) / 2) * ((g.chunk + 1) / 2);
+    g.tiles = flat * g.strip[0];
+    g.deep_tiles = flat * g.window[0];
     return g;
 }
 
@@ -44,38 +74,56 @@ uint64_t conv_work_units(const Op& op, const uint32_t output[3]) {
     return product(positions, product(op.output_channels, op.conv.group_inputs));
 }
 
-ConvWork carve_conv(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3],
-                    Carver* carver) {
-    const Conv& conv = op.conv;
-    uint64_t window = 0, strip = 0, all = 0, taps = 0;
-    for (size_t p = 0; p < conv.phases.size(); ++p) {
-        Geometry g = conv_geometry(conv, conv.phases[p], output);
-        if (g.window_bytes > window) window = g.window_bytes;
-        if (g.strip_pixels > strip) strip = g.strip_pixels;
-        if (conv.phases[p].taps.size() > taps) taps = conv.phases[p].taps.size();
-        all += g.all_pixels;
-    }
-    const uint64_t tap_bytes = slack_bytes(conv) * kBlock;
-    const bool wide = conv.scheme != Scheme::kBytes;
-    const uint64_t code_bytes = model.tensors[op.output].is_float ? 4 : 1;
-    ConvWork work = {};
-    work.window = carver->take<uint8_t>(window > kMaxWindow ? kTooLarge : window + slack_bytes(conv));
-    work.bytes = carver->take<uint8_t>(wide ? product(input[2], conv.padded_channels) : 0);
-    work.pixel_offsets = carver->take<uint32_t>(strip + kTilePixels);
-    work.tap_offsets = carver->take<int32_t>(taps);
-    work.weights = carver->take<uint8_t>(product(tap_bytes, taps));
-    work.scratch = carver->take<int8_t>(weight_scratch_bytes(op));
-    work.sums = carver->take<int32_t>(product((op.epilogue.norm_weight ? all : strip) + kTilePixels, kBlock));
-    work.codes = carver->take<uint8_t>(product(strip, kBlock * code_bytes));
-    work.gain = carver->take<float>(kBlock);
-    work.offset = carver->take<float>(kBlock);
-    return work;
+ConvWeights carve_weights(const Conv& conv, Carver* carver) {
+    const uint64_t bytes = weight_bytes_before(conv, conv.phases.size());
+    ConvWeights weights = {};
+    weights.resident = bytes <= kResidentBytes;
+    weights.data = carver->take<uint8_t>(weights.resident ? bytes : 0);
+    return weights;
 }
 
-uint64_t conv_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]) {
-    Carver carver(nullptr);
-    carve_conv(model, op, input, output, &carver);
-    return carver.used();
+ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
+    const Conv& conv = op.conv;
+    const uq_model& model = *layout.model;
+    const uint32_t* input = layout.places[op.inputs[0]].size;
+    const uint32_t* output = layout.places[op.output].size;
+    const bool resident = weight_bytes_before(conv, conv.phases.size()) <= kResidentBytes;
+    const bool winograd = conv.scheme == Scheme::kWinograd;
+    uint64_t window = 0, strip = 0, chunk = 0, all = 0, taps = 0, block = 0, tiles = 0, deep_tiles = 0;
+    auto raise = [](uint64_t value, uint64_t* most) { *most = value > *most ? value : *most; };
+    for (size_t p = 0; p < conv.phases.size(); ++p) {
+        Geometry g = conv_geometry(conv, conv.phases[p], output);
+        raise(g.window_bytes, &window);
+        raise(g.strip_pixels, &strip);
+        raise(g.chunk_pixels, &chunk);
+        raise(conv.phases[p].taps.size(), &taps);
+        raise(conv.block_bytes(conv.phases[p]), &block);
+        raise(g.tiles, &tiles);
+        raise(g.deep_tiles, &deep_tiles);
+        all += g.all_pixels;
+    }
+    const bool wide = conv.element_bytes > 1;
+    const uint64_t code_bytes = model.tensors[op.output].is_float ? 4 : 1;
+    const uint64_t pixel_bytes = static_cast<uint64_t>(conv.padded_channels) * conv.element_bytes;
+    ConvWork work = {};
+    work.window = carver->take<uint8_t>(window > kMaxWindow ? kTooLarge : window + slack_bytes(conv));
+    work.bytes = carver->take<uint8_t>(wide ? product(input[2], conv.window_channels) : 0);
+    work.patches = carver->take<uint8_t>(conv.patches ? product(strip, pixel_bytes) : 0);
+    work.pixel_offsets = carver->take<uint32_t>(winograd ? padded_pixels(tiles) : padded_pixels(strip));
+    work.tap_offsets = carver->take<int32_t>(taps);
+    work.weights = carver->take<uint8_t>(resident ? 0 : block);
+    work.scratch = carver->take<int8_t>(weight_scratch_bytes(op));
+    work.transformed = carver->take<uint8_t>(winograd ? product(deep_tiles, kPositions * pixel_bytes) + slack_bytes(conv) : 0);
+    work.products = carver->take<int32_t>(winograd ? kTilePixels * kPositions * kBlock : 0);
+    work.sums = carver->take<int32_t>(product(padded_pixels(op.epilogue.norm_weight ? all : chunk), kBlock));
+    work.codes = carver->take<uint8_t>(product(chunk, kBlock * code_bytes));
+    work.gain = carver->take<float>(kBlock);
+    work.offset = carver->take<float>(kBlock);
+    uint64_t producers = 0;
+    for (uint32_t i = 0; i < op.input_count; ++i)
+        if (const Op* maker = layout.fused_maker(op.inputs[i])) raise(row_work_bytes(layout, *maker), &producers);
+    work.producers = carver->take<uint8_t>(producers);
+    return work;
 }
 
 }  // namespace uq

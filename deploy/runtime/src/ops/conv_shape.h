@@ -1,4 +1,4 @@
-// How a convolution at one image size is cut into strips, and the working memory that takes.
+// How a convolution at one image size is cut into strips and chunks, and the working memory that takes.
 #ifndef UNETQ_CONV_SHAPE_H
 #define UNETQ_CONV_SHAPE_H
 
@@ -8,12 +8,17 @@ namespace uq {
 
 // One phase at one image size.
 struct Geometry {
-    uint32_t count[3];   // output positions of the phase
-    uint32_t strip[3];   // of them in a strip: (depths, rows, whole rows)
-    uint64_t window[3];  // input positions a strip reads
+    uint32_t count[3];      // output positions of the phase
+    uint32_t strip[3];      // of them in a strip: (depths, rows, whole rows)
+    uint32_t strips[2];     // strips along depths and rows
+    uint32_t chunk;         // columns of a strip that are computed together
+    uint64_t window[3];     // input positions a strip reads
     uint64_t window_bytes;
     uint64_t strip_pixels;
+    uint64_t chunk_pixels;
     uint64_t all_pixels;
+    uint64_t tiles;         // Winograd tiles of a chunk, and of all window depths of it
+    uint64_t deep_tiles;
 };
 
 Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t output[3]);
@@ -26,22 +31,40 @@ inline uint64_t slack_bytes(const Conv& conv) {
     return static_cast<uint64_t>(conv.steps_a_tap) * conv.group * conv.element_bytes;
 }
 
+inline uint64_t padded_pixels(uint64_t count) {
+    return (count + kTilePixels - 1) / kTilePixels * kTilePixels;
+}
+
+// Unpacked weights: those of the whole convolution where they are small enough to be made once a run, else of a block.
+struct ConvWeights {
+    bool resident;
+    uint8_t* data;
+};
+
+// Bytes of the unpacked weights of all phases before phase number end.
+uint64_t weight_bytes_before(const Conv& conv, size_t end);
+
+// Of one thread.
 struct ConvWork {
     uint8_t* window;
     uint8_t* bytes;  // one unpacked row before it is widened
+    uint8_t* patches;
     uint32_t* pixel_offsets;
     int32_t* tap_offsets;
-    void* weights;
+    uint8_t* weights;  // of a block, where they are not resident
     int8_t* scratch;
+    uint8_t* transformed;  // Winograd: [position][depth][tile][channel]
+    int32_t* products;     // Winograd: [position][tile][16] of kTilePixels tiles
     void* sums;
     void* codes;
     float* gain;
     float* offset;
+    uint8_t* producers;  // working memory of the upsampling that an input is made by
 };
 
 // Carves the working memory; the planner calls it without a base, only to count.
-ConvWork carve_conv(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3],
-                    Carver* carver);
+ConvWeights carve_weights(const Conv& conv, Carver* carver);
+ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver);
 
 }  // namespace uq
 

@@ -54,7 +54,7 @@ void concat_row(Run* run, const Op& op, uint64_t pixel, uint8_t* bytes, const Pa
                 memcpy(out.data + p * out.pixel_stride + channel * sizeof(float), row.data + p * row.pixel_stride,
                        row.pixel_stride);
         else
-            load_bytes(run->model->kernels, tensor, row, false, bytes + channel, op.output_channels);
+            load_bytes(run->model->kernels, tensor, row, 0, bytes + channel, op.output_channels);
         channel += tensor.channels;
     }
     if (!run->model->tensors[op.output].is_float) run->model->kernels.store_codes(bytes, op.output_channels, out);
@@ -68,23 +68,23 @@ uint64_t copy_work_bytes(const uq_model& model, const Op& op, const uint32_t out
     return carver.used();
 }
 
-bool run_copy(Run* run, const Op& op, uint8_t* memory) {
+bool run_copy(Run* run, const Op& op, uint8_t* memory, Share share) {
     const uint32_t* in = run->layout->places[op.inputs[0]].size;
     const uint32_t* out = run->layout->places[op.output].size;
     Carver carver(memory);
     uint8_t* bytes = carve(*run->model, op, out, &carver);
-    for (uint32_t d = 0; d < out[0]; ++d) {
-        for (uint32_t h = 0; h < out[1]; ++h) {
-            const uint64_t pixel = (static_cast<uint64_t>(d) * out[1] + h) * out[2];
-            const PackedRow row = run->row(op.output, pixel, out[2]);
-            if (op.kind == kPad)
-                pad_row(run, op, in, d, h, row);
-            else if (op.kind == kUpsample)
-                nearest_row(run, op, in, d, h, row);
-            else
-                concat_row(run, op, pixel, bytes, row);
-        }
-        if (!run->advance(static_cast<uint64_t>(out[1]) * out[2] * op.output_channels)) return false;
+    const uint64_t rows = static_cast<uint64_t>(out[0]) * out[1];
+    for (uint32_t r = share.begin(rows); r < share.end(rows); ++r) {
+        const uint32_t d = r / out[1], h = r % out[1];
+        const uint64_t pixel = static_cast<uint64_t>(r) * out[2];
+        const PackedRow row = run->row(op.output, pixel, out[2]);
+        if (op.kind == kPad)
+            pad_row(run, op, in, d, h, row);
+        else if (op.kind == kUpsample)
+            nearest_row(run, op, in, d, h, row);
+        else
+            concat_row(run, op, pixel, bytes, row);
+        if (!run->advance(static_cast<uint64_t>(out[2]) * op.output_channels, share)) return false;
     }
     return true;
 }

@@ -72,7 +72,7 @@ class PoolRun {
         if (tensor_.is_float)
             memcpy(dst, row.data, row.pixel_stride * row.pixels);
         else
-            load_bytes(run_->model->kernels, tensor_, row, true, static_cast<uint8_t*>(dst), row.channels);
+            load_bytes(run_->model->kernels, tensor_, row, tensor_.code_offset(), static_cast<uint8_t*>(dst), row.channels);
     }
 
     void take_maximum(const void* src, size_t count, void* dst) {
@@ -111,12 +111,13 @@ uint64_t max_pool_work_bytes(const uq_model& model, const Op& op, const uint32_t
     return carver.used();
 }
 
-bool run_max_pool(Run* run, const Op& op, uint8_t* memory) {
+bool run_max_pool(Run* run, const Op& op, uint8_t* memory, Share share) {
     PoolRun pool(run, op, memory);
     const uint32_t* out = run->layout->places[op.output].size;
-    for (uint32_t d = 0; d < out[0]; ++d) {
-        for (uint32_t h = 0; h < out[1]; ++h) pool.row(d, h);
-        if (!run->advance(static_cast<uint64_t>(out[1]) * out[2] * op.output_channels)) return false;
+    const uint64_t rows = static_cast<uint64_t>(out[0]) * out[1];
+    for (uint32_t r = share.begin(rows); r < share.end(rows); ++r) {
+        pool.row(r / out[1], r % out[1]);
+        if (!run->advance(static_cast<uint64_t>(out[2]) * op.output_channels, share)) return false;
     }
     return true;
 }

@@ -6,6 +6,15 @@
 
 namespace uq {
 
+// One of the equal parts that an operation is cut into, a thread each.
+struct Share {
+    uint32_t part;
+    uint32_t parts;
+
+    uint32_t begin(uint64_t count) const { return static_cast<uint32_t>(count * part / parts); }
+    uint32_t end(uint64_t count) const { return static_cast<uint32_t>(count * (part + 1) / parts); }
+};
+
 struct Run {
     const uq_layout* layout;
     const uq_model* model;
@@ -13,7 +22,8 @@ struct Run {
     const float* input;
     float* output;
     const uq_run_options* options;  // may be null
-    uint64_t done;
+    uint64_t done;   // of all threads, by atomic operations
+    bool cancelled;  // the same
 
     // A tensor's first pixel, channels innermost.
     uint8_t* data(uint32_t tensor) const {
@@ -30,20 +40,22 @@ struct Run {
         return PackedRow{data(tensor) + first * bytes, static_cast<size_t>(bytes), count, t.channels, t.storage_bits};
     }
 
-    // Reports progress; false when the caller wants to stop.
-    bool advance(uint64_t units) {
-        done += units;
+    // Counts progress and, on the caller's own thread, reports it; false when the caller wants to stop.
+    bool advance(uint64_t units, Share share) {
         if (!options || !options->on_progress) return true;
-        return options->on_progress(options->user, done, layout->info.work_units) == 0;
+        const uint64_t now = __atomic_add_fetch(&done, units, __ATOMIC_RELAXED);
+        if (share.part > 0) return !__atomic_load_n(&cancelled, __ATOMIC_RELAXED);
+        if (options->on_progress(options->user, now, layout->info.work_units) == 0) return true;
+        __atomic_store_n(&cancelled, true, __ATOMIC_RELAXED);
+        return false;
     }
 };
 
-// Codes to bytes, shifted to be non-negative (offset true) or as two's complement.
-inline void load_bytes(const Kernels& kernels, const Tensor& tensor, const PackedRow& row, bool offset, uint8_t* dst,
+// Codes to bytes, each plus offset.
+inline void load_bytes(const Kernels& kernels, const Tensor& tensor, const PackedRow& row, int32_t offset, uint8_t* dst,
                        size_t stride) {
-    int32_t flip = tensor.is_signed ? 1 << (tensor.storage_bits - 1) : 0;
-    int32_t shift = (offset ? tensor.code_offset() : 0) - flip;
-    kernels.load_codes(row, static_cast<uint8_t>(flip), static_cast<uint8_t>(shift), dst, stride);
+    const int32_t flip = tensor.is_signed ? 1 << (tensor.storage_bits - 1) : 0;
+    kernels.load_codes(row, static_cast<uint8_t>(flip), static_cast<uint8_t>(offset - flip), dst, stride);
 }
 
 // Instance norm: gain and offset of 16 channels from the sums of their accumulators (double, each operation rounded).
@@ -63,19 +75,40 @@ struct NormSums {
 // The arrays of an epilogue from a channel on.
 EpilogueArrays arrays_from(const EpilogueArrays& arrays, uint32_t channel);
 
-// Each returns false when the run was cancelled.
-bool run_conv(Run* run, const Op& op, uint8_t* work);
-bool run_quantize(Run* run, const Op& op, uint8_t* work);
-bool run_max_pool(Run* run, const Op& op, uint8_t* work);
-bool run_rowwise(Run* run, const Op& op, uint8_t* work);  // linear upsampling, add, pointwise
-bool run_copy(Run* run, const Op& op, uint8_t* work);     // concat, pad, nearest upsampling
+// Each returns false when the run was cancelled. shared: memory of all threads; work: this thread's own.
+bool prepare_conv_weights(Run* run, const Op& op, uint8_t* shared, uint8_t* work, Share share);  // before run_conv
+bool run_conv(Run* run, const Op& op, uint8_t* shared, uint8_t* work, Share share);
+bool run_quantize(Run* run, const Op& op, uint8_t* work, Share share);
+bool run_max_pool(Run* run, const Op& op, uint8_t* work, Share share);
+bool run_rowwise(Run* run, const Op& op, uint8_t* work, Share share);  // linear upsampling, add, pointwise
+bool run_copy(Run* run, const Op& op, uint8_t* work, Share share);     // concat, pad, nearest upsampling
 
 // Bytes of working memory; kTooLarge where it cannot be addressed.
-uint64_t conv_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
+uint64_t conv_shared_bytes(const Op& op);
+uint64_t conv_work_bytes(const uq_layout& layout, const Op& op);
 uint64_t quantize_work_bytes(const Op& op, const uint32_t output[3]);
 uint64_t max_pool_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
 uint64_t rowwise_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
 uint64_t copy_work_bytes(const uq_model& model, const Op& op, const uint32_t output[3]);
+
+// Bytes that an input must begin behind an operation's output, so that the output may be written over it; kTooLarge
+// where it may not.
+uint64_t overlap_shift(const uq_layout& layout, const Op& op, uint32_t input);
+
+// A piece of one output row.
+struct RowPart {
+    uint32_t depth;
+    uint32_t row;
+    uint32_t column;
+    uint32_t count;
+};
+
+// True for an upsampling whose rows can be made one at a time, by produce_codes: dst[pixel * stride + channel] = code +
+// offset. memory: row_work_bytes.
+bool makes_rows(const uq_model& model, const Op& op);
+void produce_codes(Run* run, const Op& op, const RowPart& part, int32_t offset, uint8_t* dst, size_t stride,
+                   uint8_t* memory);
+uint64_t row_work_bytes(const uq_layout& layout, const Op& op);
 
 }  // namespace uq
 

@@ -24,7 +24,7 @@ uint64_t quantize_work_bytes(const Op& op, const uint32_t output[3]) {
     return carver.used();
 }
 
-bool run_quantize(Run* run, const Op& op, uint8_t* memory) {
+bool run_quantize(Run* run, const Op& op, uint8_t* memory, Share share) {
     const Kernels& kernels = run->model->kernels;
     const uint32_t* size = run->layout->places[op.output].size;
     const Target target = run->model->tensors[op.output].target();
@@ -33,7 +33,9 @@ bool run_quantize(Run* run, const Op& op, uint8_t* memory) {
     Carver carver(memory);
     const Work work = carve(op, size, &carver);
     const uint64_t plane = pixels(size);
-    for (uint64_t pixel = 0; pixel < plane; pixel += width) {
+    const uint64_t rows = static_cast<uint64_t>(size[0]) * size[1];
+    const uint64_t end = static_cast<uint64_t>(share.end(rows)) * width;
+    for (uint64_t pixel = static_cast<uint64_t>(share.begin(rows)) * width; pixel < end; pixel += width) {
         if (planar) {
             for (uint32_t c = 0; c < channels; ++c) {
                 kernels.quantize(run->input + c * plane + pixel, width, target, work.channel);
@@ -46,8 +48,9 @@ bool run_quantize(Run* run, const Op& op, uint8_t* memory) {
                              work.codes);
         }
         kernels.store_codes(work.codes, channels, run->row(op.output, pixel, width));
+        if (!run->advance(static_cast<uint64_t>(width) * channels, share)) return false;
     }
-    return run->advance(plane * channels);
+    return true;
 }
 
 }  // namespace uq

@@ -43,7 +43,8 @@ Work carve(const uq_model& model, const Op& op, const uint32_t input[3], const u
 
 // One input row of codes, made non-negative.
 void load_codes(Run* run, uint32_t tensor, uint64_t pixel, uint32_t count, uint32_t stride, uint8_t* dst) {
-    load_bytes(run->model->kernels, run->model->tensors[tensor], run->row(tensor, pixel, count), true, dst, stride);
+    const Tensor& t = run->model->tensors[tensor];
+    load_bytes(run->model->kernels, t, run->row(tensor, pixel, count), t.code_offset(), dst, stride);
 }
 
 void load_floats(Run* run, uint32_t tensor, uint64_t pixel, uint32_t count, uint32_t stride, float* dst) {
@@ -171,16 +172,22 @@ void make_sums(Run* run, const Op& op, const Work& work, uint32_t d, uint32_t h,
         upsample_codes(run, op, work, depth, height, in, stride);
 }
 
+// The sums of count pixels, channels padded to stride, to codes or float32.
+void finish_sums(Run* run, const Op& op, const void* sums, const EpilogueArrays& arrays, uint32_t count,
+                 uint32_t stride, void* dst, size_t dst_stride) {
+    const Kernels& kernels = run->model->kernels;
+    const Target target = run->model->tensors[op.output].target();
+    if (float_sums(*run->model, op))
+        kernels.epilogue_f32(static_cast<const float*>(sums), stride, count, stride, arrays, target, dst, dst_stride);
+    else
+        kernels.epilogue_i32(static_cast<const int32_t*>(sums), stride, count, stride, arrays, target, dst, dst_stride);
+}
+
 void finish_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& arrays, uint64_t pixel, uint32_t count,
                 uint32_t stride) {
     const Kernels& kernels = run->model->kernels;
     const Target target = run->model->tensors[op.output].target();
-    if (float_sums(*run->model, op))
-        kernels.epilogue_f32(static_cast<const float*>(work.sums), stride, count, stride, arrays, target, work.codes,
-                             stride);
-    else
-        kernels.epilogue_i32(static_cast<const int32_t*>(work.sums), stride, count, stride, arrays, target, work.codes,
-                             stride);
+    finish_sums(run, op, work.sums, arrays, count, stride, work.codes, stride);
     const PackedRow row = run->row(op.output, pixel, count);
     if (!target.is_float) {
         kernels.store_codes(static_cast<const uint8_t*>(work.codes), stride, row);
@@ -222,25 +229,68 @@ uint64_t rowwise_work_bytes(const uq_model& model, const Op& op, const uint32_t 
     return carver.used();
 }
 
-bool run_rowwise(Run* run, const Op& op, uint8_t* memory) {
+bool run_rowwise(Run* run, const Op& op, uint8_t* memory, Share share) {
     const uint32_t* out = run->layout->places[op.output].size;
     Carver carver(memory);
     const Work work = carve(*run->model, op, run->layout->places[op.inputs[0]].size, out, &carver);
     const uint32_t stride = round_up(op.output_channels, kBlock);
     EpilogueArrays arrays = op.epilogue.arrays;
-    if (op.epilogue.norm_weight) {
+    if (op.epilogue.norm_weight) {  // every row enters every output: not for several threads
+        if (share.part > 0) return true;
+        share = Share{0, 1};
         normalise(run, op, work, out, stride);
         arrays.gain = work.gain;
         arrays.offset = work.offset;
     }
-    for (uint32_t d = 0; d < out[0]; ++d) {
-        for (uint32_t h = 0; h < out[1]; ++h) {
-            make_sums(run, op, work, d, h, stride);
-            finish_row(run, op, work, arrays, (static_cast<uint64_t>(d) * out[1] + h) * out[2], out[2], stride);
-        }
-        if (!run->advance(static_cast<uint64_t>(out[1]) * out[2] * op.output_channels)) return false;
+    const uint64_t rows = static_cast<uint64_t>(out[0]) * out[1];
+    for (uint32_t r = share.begin(rows); r < share.end(rows); ++r) {
+        make_sums(run, op, work, r / out[1], r % out[1], stride);
+        finish_row(run, op, work, arrays, static_cast<uint64_t>(r) * out[2], out[2], stride);
+        if (!run->advance(static_cast<uint64_t>(out[2]) * op.output_channels, share)) return false;
     }
     return true;
+}
+
+bool makes_rows(const uq_model& model, const Op& op) {
+    return op.kind == kUpsample && !model.tensors[op.output].is_float && !op.epilogue.norm_weight;
+}
+
+uint64_t row_work_bytes(const uq_layout& layout, const Op& op) {
+    const uint32_t* in = layout.places[op.inputs[0]].size;
+    const uint32_t* out = layout.places[op.output].size;
+    if (op.mode == 1) return rowwise_work_bytes(*layout.model, op, in, out);
+    Carver carver(nullptr);
+    carver.take<uint8_t>(product(in[2], op.output_channels));
+    return carver.used();
+}
+
+void produce_codes(Run* run, const Op& op, const RowPart& part, int32_t offset, uint8_t* dst, size_t stride,
+                   uint8_t* memory) {
+    const uint32_t* in = run->layout->places[op.inputs[0]].size;
+    const uint32_t* out = run->layout->places[op.output].size;
+    const uint32_t channels = op.output_channels;
+    Carver carver(memory);
+    if (op.mode == 0) {  // nearest: a row of codes, each repeated
+        auto* row = carver.take<uint8_t>(static_cast<uint64_t>(in[2]) * channels);
+        const uint64_t pixel = static_cast<uint64_t>(part.depth / op.kernel[0]) * in[1] + part.row / op.kernel[1];
+        load_bytes(run->model->kernels, run->model->tensors[op.inputs[0]], run->row(op.inputs[0], pixel * in[2], in[2]),
+                   offset, row, channels);
+        for (uint32_t p = 0; p < part.count; ++p)
+            memcpy(dst + p * stride, row + static_cast<size_t>((part.column + p) / op.kernel[2]) * channels, channels);
+        return;
+    }
+    const Work work = carve(*run->model, op, in, out, &carver);
+    const uint32_t padded_channels = round_up(channels, kBlock);
+    make_sums(run, op, work, part.depth, part.row, padded_channels);
+    const bool straight = channels == padded_channels;  // else the epilogue would write beyond a pixel's channels
+    auto* codes = straight ? dst : static_cast<uint8_t*>(work.codes);
+    const size_t codes_stride = straight ? stride : padded_channels;
+    const auto* sums = static_cast<const uint32_t*>(work.sums) + static_cast<size_t>(part.column) * padded_channels;
+    finish_sums(run, op, sums, op.epilogue.arrays, part.count, padded_channels, codes, codes_stride);
+    if (straight && offset == 0) return;
+    for (uint32_t p = 0; p < part.count; ++p)
+        for (uint32_t c = 0; c < channels; ++c)
+            dst[p * stride + c] = static_cast<uint8_t>(codes[p * codes_stride + c] + offset);
 }
 
 }  // namespace uq

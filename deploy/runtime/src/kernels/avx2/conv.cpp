@@ -7,7 +7,7 @@
 namespace uq {
 namespace {
 
-constexpr uint32_t P = kTilePixels;
+constexpr uint32_t P = 6;
 constexpr size_t kStepBytes = 64;  // 16 output channels x 4 bytes of operands, in every scheme
 
 // 4 bytes of input in every lane: 4 channels' codes, 2 words, or 1 float.
@@ -36,6 +36,9 @@ void uq_conv_w8a8n_6x16__avx2(const ConvTile& tile) {
         auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
         auto* w = static_cast<const uint8_t*>(tile.weights);
         __m256i lanes[P][2];
+        if (tile.start)
+            for (uint32_t p = 0; p < P; ++p)
+                for (uint32_t v = 0; v < 2; ++v) store(sums + p * kBlock + v * 8, load(tile.start + v * 8));
         for (uint32_t p = 0; p < P; ++p) lanes[p][0] = lanes[p][1] = _mm256_setzero_si256();
         for (uint32_t s = 0; s < tile.segment_count; ++s) {
             const Segment& segment = tile.segments[s];
@@ -70,7 +73,7 @@ void uq_conv_w16a16_6x16__avx2(const ConvTile& tile) {
         auto* w = static_cast<const uint8_t*>(tile.weights);
         __m256i lanes[P][2];
         for (uint32_t p = 0; p < P; ++p)
-            for (uint32_t v = 0; v < 2; ++v) lanes[p][v] = load(sums + p * kBlock + v * 8);
+            for (uint32_t v = 0; v < 2; ++v) lanes[p][v] = load((tile.start ? tile.start : sums + p * kBlock) + v * 8);
         for (uint32_t s = 0; s < tile.segment_count; ++s) {
             const Segment& segment = tile.segments[s];
             ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
@@ -97,7 +100,8 @@ void uq_conv_w32a32_6x16__avx2(const ConvTile& tile) {
         auto* w = static_cast<const uint8_t*>(tile.weights);
         __m256 lanes[P][2];
         for (uint32_t p = 0; p < P; ++p)
-            for (uint32_t v = 0; v < 2; ++v) lanes[p][v] = _mm256_loadu_ps(sums + p * kBlock + v * 8);
+            for (uint32_t v = 0; v < 2; ++v)
+                lanes[p][v] = tile.start ? _mm256_setzero_ps() : _mm256_loadu_ps(sums + p * kBlock + v * 8);
         for (uint32_t s = 0; s < tile.segment_count; ++s) {
             const Segment& segment = tile.segments[s];
             ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;

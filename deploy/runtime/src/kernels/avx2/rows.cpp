@@ -7,6 +7,7 @@ namespace uq {
 namespace {
 
 #include "../rows.inc"
+#include "../winograd.inc"
 
 }  // namespace
 
@@ -18,6 +19,9 @@ void uq_fill_rows__avx2(Kernels* kernels) {
     kernels->blend_rows = blend_rows;
     kernels->double_row = double_row;
     kernels->norm_sums = norm_sums;
+    kernels->winograd_input = winograd_input;
+    kernels->winograd_weights = winograd_weights;
+    kernels->winograd_output = winograd_output;
 }
 
 }  // namespace uq

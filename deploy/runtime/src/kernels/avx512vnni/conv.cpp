@@ -27,7 +27,7 @@ inline void regular_tile(const ConvTile& tile, uint32_t first, ptrdiff_t stride)
     auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
     auto* w = static_cast<const uint8_t*>(tile.weights);
     const uint8_t* origin = tile.rows + tile.pixel_offsets[first];
-    for (uint32_t p = 0; p < 3 * G; ++p) lanes[p] = _mm512_loadu_si512(sums + p * kBlock);
+    for (uint32_t p = 0; p < 3 * G; ++p) lanes[p] = _mm512_loadu_si512(tile.start ? tile.start : sums + p * kBlock);
     for (uint32_t s = 0; s < tile.segment_count; ++s) {
         const Segment& segment = tile.segments[s];
         const uint8_t* at[G];
@@ -48,14 +48,14 @@ inline void regular_tile(const ConvTile& tile, uint32_t first, ptrdiff_t stride)
 
 // Pixels anywhere: the end of a row and the beginning of the next, or the surplus of the last tile.
 void any_tile(const ConvTile& tile, uint32_t first) {
-    constexpr uint32_t P = kTilePixels;
+    constexpr uint32_t P = 6;
     const uint8_t* pixel[P];
     __m512i lanes[P];
     auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
     auto* w = static_cast<const uint8_t*>(tile.weights);
     for (uint32_t p = 0; p < P; ++p) {
         pixel[p] = tile.rows + tile.pixel_offsets[first + p];
-        lanes[p] = _mm512_loadu_si512(sums + p * kBlock);
+        lanes[p] = _mm512_loadu_si512(tile.start ? tile.start : sums + p * kBlock);
     }
     for (uint32_t s = 0; s < tile.segment_count; ++s) {
         const Segment& segment = tile.segments[s];
@@ -81,7 +81,7 @@ bool evenly_apart(const ConvTile& tile, uint32_t first, uint32_t count, uint32_t
 
 // Many pixels at once hide the latency of vpdpbusd.
 void uq_conv_w8a8_24x16__avx512vnni(const ConvTile& tile) {
-    constexpr uint32_t kMany = 4 * kTilePixels;
+    constexpr uint32_t kMany = 24;
     uint32_t first = 0;
     while (first < tile.pixel_count) {
         const uint32_t stride = tile.pixel_offsets[first + 1] - tile.pixel_offsets[first];
@@ -90,7 +90,7 @@ void uq_conv_w8a8_24x16__avx512vnni(const ConvTile& tile) {
             first += kMany;
         } else {
             any_tile(tile, first);
-            first += kTilePixels;
+            first += 6;
         }
     }
 }

@@ -1,13 +1,22 @@
+#include "../avx2/avx2.h"
 #include "avx512vnni.h"
 
 namespace uq {
+
+namespace {
+
+const ByteConv kByteConvs[] = {
+    {"uq_conv_w8a8_24x16__avx512vnni", uq_conv_w8a8_24x16__avx512vnni, uq_interleave_w8__avx2, 4, false, 32, {}, 2.5f, 0},
+};
+
+}  // namespace
 
 // Everything but the byte convolution is AVX2's.
 void uq_fill__avx512vnni(Kernels* kernels) {
     uq_fill__avx2(kernels);
     kernels->name = "avx512vnni";
-    kernels->conv_w8a8 = uq_conv_w8a8_24x16__avx512vnni;
-    kernels->narrow = false;
+    kernels->byte_convs = kByteConvs;
+    kernels->byte_conv_count = sizeof kByteConvs / sizeof *kByteConvs;
 }
 
 }  // namespace uq

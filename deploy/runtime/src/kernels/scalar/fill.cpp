@@ -7,11 +7,7 @@ namespace uq {
 namespace {
 
 #include "../rows.inc"
-
-void uq_interleave_w8__scalar(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst) {
-    for (uint32_t s = 0; s < steps; ++s)
-        for (uint32_t o = 0; o < kBlock; ++o, dst += 4) memcpy(dst, rows + o * row_stride + 4 * s, 4);
-}
+#include "../winograd.inc"
 
 // sums[o] += sum over the group of w[o][i] * a[i], modulo 2^32 for integers (the final value is proven to fit).
 template <typename Input, typename Weight, typename Sum, uint32_t kGroup>
@@ -19,7 +15,12 @@ void conv(const ConvTile& tile) {
     for (uint32_t p = 0; p < tile.pixel_count; ++p) {
         Sum* out = static_cast<Sum*>(tile.sums) + static_cast<size_t>(p) * kBlock;
         Sum sums[kBlock];
-        memcpy(sums, out, sizeof sums);
+        if (!tile.start)
+            memcpy(sums, out, sizeof sums);
+        else if (kGroup == 1)
+            memset(sums, 0, sizeof sums);
+        else
+            memcpy(sums, tile.start, sizeof sums);
         const Weight* w = static_cast<const Weight*>(tile.weights);
         for (uint32_t s = 0; s < tile.segment_count; ++s) {
             const Segment& segment = tile.segments[s];
@@ -37,15 +38,24 @@ void conv(const ConvTile& tile) {
     }
 }
 
-void uq_conv_w8a8_6x16__scalar(const ConvTile& tile) {
+void uq_conv_w8a8_1x16__scalar(const ConvTile& tile) {
     conv<uint8_t, int8_t, uint32_t, 4>(tile);
 }
-void uq_conv_w16a16_6x16__scalar(const ConvTile& tile) {
+void uq_conv_w16a16_1x16__scalar(const ConvTile& tile) {
     conv<int16_t, int16_t, uint32_t, 2>(tile);
 }
-void uq_conv_w32a32_6x16__scalar(const ConvTile& tile) {
+void uq_conv_w32a32_1x16__scalar(const ConvTile& tile) {
     conv<float, float, float, 1>(tile);
 }
+
+void uq_interleave_w8__scalar(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst) {
+    for (uint32_t s = 0; s < steps; ++s)
+        for (uint32_t o = 0; o < kBlock; ++o, dst += 4) memcpy(dst, rows + o * row_stride + 4 * s, 4);
+}
+
+const ByteConv kByteConvs[] = {
+    {"uq_conv_w8a8_1x16__scalar", uq_conv_w8a8_1x16__scalar, uq_interleave_w8__scalar, 4, false, 32, {}, 230, 0},
+};
 
 // Half to even for |r| < 2^22: 1.5 * 2^23 leaves no fraction bit, so the addition itself rounds.
 float round_half_even(float r) {
@@ -95,11 +105,15 @@ void uq_fill__scalar(Kernels* kernels) {
     kernels->load_codes = load_codes;
     kernels->store_codes = store_codes;
     kernels->unpack_weights = unpack_weights;
-    kernels->interleave_w8 = uq_interleave_w8__scalar;
-    kernels->conv_w8a8 = uq_conv_w8a8_6x16__scalar;
-    kernels->conv_w16a16 = uq_conv_w16a16_6x16__scalar;
-    kernels->conv_w32a32 = uq_conv_w32a32_6x16__scalar;
-    kernels->narrow = false;
+    kernels->byte_convs = kByteConvs;
+    kernels->byte_conv_count = sizeof kByteConvs / sizeof *kByteConvs;
+    kernels->conv_w16a16 = uq_conv_w16a16_1x16__scalar;
+    kernels->conv_w32a32 = uq_conv_w32a32_1x16__scalar;
+    kernels->winograd_input = winograd_input;
+    kernels->winograd_weights = winograd_weights;
+    kernels->winograd_output = winograd_output;
+    kernels->winograd_input_cost = 200;
+    kernels->winograd_output_cost = 400;
     kernels->epilogue_i32 = epilogue<int32_t>;
     kernels->epilogue_f32 = epilogue<float>;
     kernels->quantize = uq_quantize__scalar;

@@ -1,0 +1,45 @@
+#include "neon.h"
+
+namespace uq {
+namespace {
+
+// Costs are counted instructions: for 1000 multiply-accumulates of a tile of 256 channels without its flushes, and for
+// one flush of one output channel of one pixel.
+const ByteConv kConvs[] = {
+#if defined(__aarch64__)
+    {"w8a8n_3x4",
+     uq_conv_w8a8n_3x4__neon,
+     uq_interleave_g16__neon,
+     16,
+     true,
+     16,
+     {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7},
+     160.0f,
+     1.2f},
+    {"w8a8m_3x4",
+     uq_conv_w8a8m_3x4__neon,
+     uq_interleave_g16__neon,
+     16,
+     true,
+     8,
+     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+     97.0f,
+     1.2f},
+#endif
+};
+
+}  // namespace
+
+void uq_fill__neon(Kernels* kernels) {
+    kernels->name = "neon";
+    kernels->byte_convs = kConvs;
+    kernels->byte_conv_count = sizeof kConvs / sizeof *kConvs;
+    kernels->conv_w16a16 = uq_conv_w16a16_2x16__neon;
+    kernels->conv_w32a32 = uq_conv_w32a32_2x16__neon;
+    kernels->epilogue_i32 = uq_epilogue_i32__neon;
+    kernels->epilogue_f32 = uq_epilogue_f32__neon;
+    kernels->quantize = uq_quantize__neon;
+    uq_fill_rows__neon(kernels);
+}
+
+}  // namespace uq

@@ -1,0 +1,76 @@
+// The 16 positions of the tiles are 16 independent products of matrices, [tile][channel] x [channel][16], which are
+// convolutions of one tap (one a depth in 3-D) for the byte kernels. prepare.cpp says why the result is exact.
+#include "winograd.h"
+
+namespace uq {
+namespace {
+
+// Tiles whose products over all positions stay in the first-level cache.
+constexpr uint32_t kGroupTiles = kTilePixels;
+
+}  // namespace
+
+void transform_chunk(const Kernels& kernels, const Conv& conv, const Window& window, const Geometry& geometry,
+                     const Chunk& chunk, const ConvWork& work) {
+    const size_t pixel_bytes = conv.padded_channels;
+    const uint64_t planes = geometry.window[0] - (geometry.strip[0] - chunk.depths);
+    const size_t position_stride = planes * chunk.plane_tiles() * pixel_bytes;
+    for (uint64_t z = 0; z < planes; ++z) {
+        for (uint32_t r = 0; r < chunk.tile_rows(); ++r) {
+            const uint8_t* rows[4];
+            for (uint32_t i = 0; i < 4; ++i) rows[i] = window.data() + window.at(z, 2 * r + i, chunk.column) * pixel_bytes;
+            const size_t first_tile = z * chunk.plane_tiles() + static_cast<size_t>(r) * chunk.tile_columns();
+            kernels.winograd_input(rows, chunk.tile_columns(), conv.padded_channels, conv.position_offset,
+                                   work.transformed + first_tile * pixel_bytes, position_stride);
+        }
+    }
+    const uint32_t tiles = chunk.tiles();
+    for (uint32_t t = 0; t < padded_pixels(tiles); ++t)
+        work.pixel_offsets[t] = t < tiles ? static_cast<uint32_t>(t * pixel_bytes) : 0;
+    // Depth taps lie as many planes apart as in the window.
+    const Phase& phase = conv.phases[0];
+    for (uint32_t k = 0; k < conv.kernel_taps(phase); ++k) {
+        const size_t plane = static_cast<size_t>(phase.taps[k * 9].offset[0] - phase.least[0]);
+        work.tap_offsets[k] = static_cast<int32_t>(plane * chunk.plane_tiles() * pixel_bytes);
+    }
+}
+
+void sum_winograd(const Kernels& kernels, const Conv& conv, const Phase& phase, uint32_t block, const uint8_t* weights,
+                  const Chunk& chunk, const ConvWork& work, int32_t* sums) {
+    constexpr size_t kProductStride = static_cast<size_t>(kGroupTiles) * kBlock;
+    const uint32_t tiles = chunk.tiles(), across = chunk.tile_columns();
+    const size_t planes = work.tap_offsets[conv.kernel_taps(phase) - 1] /
+                              (static_cast<size_t>(chunk.plane_tiles()) * conv.padded_channels) +
+                          chunk.depths;
+    const size_t position_stride = planes * chunk.plane_tiles() * conv.padded_channels;
+    ConvTile tile = {};
+    tile.tap_offsets = work.tap_offsets;
+    for (uint32_t first = 0; first < tiles; first += kGroupTiles) {
+        const uint32_t count = tiles - first < kGroupTiles ? tiles - first : kGroupTiles;
+        tile.pixel_offsets = work.pixel_offsets + first;
+        tile.pixel_count = count;
+        for (uint32_t p = 0; p < kPositions; ++p) {
+            const uint32_t* segments = &phase.first_segment[block * kPositions + p];
+            tile.rows = work.transformed + p * position_stride;
+            tile.segments = &phase.segments[segments[0]];
+            tile.segment_count = segments[1] - segments[0];
+            tile.weights = weights + p * conv.part_bytes(phase);
+            tile.start = &phase.start[(static_cast<size_t>(block) * kPositions + p) * kBlock];
+            tile.sums = work.products + p * kProductStride;
+            conv.kernel->run(tile);
+        }
+        // Back to pixels, a run of tiles of one tile row at a time.
+        for (uint32_t t = first; t < first + count;) {
+            const uint32_t depth = t / chunk.plane_tiles(), row = t % chunk.plane_tiles() / across, column = t % across;
+            const uint32_t end = first + count - t < across - column ? first + count - t : across - column;
+            const uint32_t last = 2 * (column + end) < chunk.columns ? 2 * (column + end) : chunk.columns;
+            int32_t* row0 = sums + ((static_cast<size_t>(depth) * chunk.rows + 2 * row) * chunk.columns + 2 * column) * kBlock;
+            int32_t* row1 = 2 * row + 1 < chunk.rows ? row0 + static_cast<size_t>(chunk.columns) * kBlock : nullptr;
+            kernels.winograd_output(work.products + static_cast<size_t>(t - first) * kBlock, kProductStride,
+                                    last - 2 * column, row0, row1);
+            t += end;
+        }
+    }
+}
+
+}  // namespace uq

@@ -1,0 +1,76 @@
+// The largest items first, each as low as it can lie beside those placed before it.
+#include "placement.h"
+
+namespace uq {
+namespace {
+
+bool apart(const Item& a, const Item& b) {
+    return a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset;
+}
+
+class Placer {
+  public:
+    explicit Placer(Array<Item>* items) : items_(*items) {}
+
+    uint64_t place() {
+        const size_t n = items_.size();
+        if (n == 0) return 0;
+        if (!order_.allocate(n)) return kTooLarge;
+        for (size_t i = 0; i < n; ++i) {  // insertion sort, by size falling
+            size_t at = i;
+            for (; at > 0 && items_[order_[at - 1]].bytes < items_[i].bytes; --at) order_[at] = order_[at - 1];
+            order_[at] = static_cast<uint32_t>(i);
+        }
+        uint64_t arena = 0;
+        for (placed_ = 0; placed_ < n; ++placed_) {
+            const uint32_t index = order_[placed_];
+            Item& item = items_[index];
+            item.offset = lowest(index);
+            if (item.offset + item.bytes > arena) arena = item.offset + item.bytes;
+        }
+        return arena;
+    }
+
+  private:
+    bool fits(uint32_t index, uint64_t offset) {
+        Item item = items_[index];
+        item.offset = offset;
+        for (size_t i = 0; i < placed_; ++i) {
+            const Item& other = items_[order_[i]];
+            if (item.first > other.last || other.first > item.last || apart(item, other)) continue;
+            if (item.over == order_[i] && other.offset >= item.offset + item.shift) continue;
+            if (other.over == index && item.offset >= other.offset + other.shift) continue;
+            return false;
+        }
+        return true;
+    }
+
+    // The lowest offset is 0, or touches an item placed before from above, or overlaps one as far as that is allowed.
+    uint64_t lowest(uint32_t index) {
+        if (fits(index, 0)) return 0;
+        uint64_t best = kTooLarge;
+        auto consider = [&](uint64_t offset) {
+            if (offset < best && fits(index, offset)) best = offset;
+        };
+        for (size_t i = 0; i < placed_; ++i) {
+            const Item& other = items_[order_[i]];
+            consider(other.offset + other.bytes);
+            if (items_[index].over == order_[i] && other.offset >= items_[index].shift)
+                consider(other.offset - items_[index].shift);
+            if (other.over == index) consider(other.offset + other.shift);
+        }
+        return best;
+    }
+
+    Array<Item>& items_;
+    Array<uint32_t> order_;
+    size_t placed_ = 0;
+};
+
+}  // namespace
+
+uint64_t place_items(Array<Item>* items) {
+    return Placer(items).place();
+}
+
+}  // namespace uq
