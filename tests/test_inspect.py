@@ -30,8 +30,8 @@ def test_layers_bits_bytes_and_memory(model: Path) -> None:
     convs = [layer for layer in found["layers"] if layer["kind"] == "conv"]
     assert [c["weight_bits"] for c in convs] == [8] + [4] * 13 + [8]
     assert convs[1]["output_size"] == [512, 512] and convs[1]["output_codes"] == "u6"
-    assert found["memory"]["arena_bytes"] < 100_000_000
-    assert inspect(model, (64, 64))["memory"]["arena_bytes"] < found["memory"]["arena_bytes"] / 20
+    assert found["memory"]["arena_bytes"] < 40_000_000
+    assert inspect(model, (64, 64))["memory"]["arena_bytes"] < found["memory"]["arena_bytes"] / 10
 
 
 def test_text(model: Path) -> None:

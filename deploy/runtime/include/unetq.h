@@ -64,9 +64,10 @@ UQ_API const char* uq_available_isa(uint32_t index);
 UQ_API const char* uq_last_detail(void);
 
 /* Maps the file at path, checks it whole, and chooses the kernels.
- * isa: "scalar", "neon", "dotprod", "i8mm", "avx2", "avxvnni", "avx512vnni", "amx" or NULL; NULL takes the environment variable UNETQ_ISA, or else the best the
- * processor has. The file must not be changed while the model is open. On failure *model is NULL. Returns UQ_OK,
- * UQ_BAD_ARGUMENT, UQ_CANNOT_READ, UQ_DAMAGED, UQ_VERSION, UQ_NO_MEMORY, UQ_UNKNOWN_ISA or UQ_ISA_UNAVAILABLE. */
+ * isa: "scalar", "neon", "dotprod", "i8mm", "avx2", "avxvnni", "avx512vnni", "amx" or NULL; NULL takes the environment
+ * variable UNETQ_ISA, or else the best the processor has. The file must not be changed while the model is open. On
+ * failure *model is NULL. Returns UQ_OK, UQ_BAD_ARGUMENT, UQ_CANNOT_READ, UQ_DAMAGED, UQ_VERSION, UQ_NO_MEMORY,
+ * UQ_UNKNOWN_ISA or UQ_ISA_UNAVAILABLE. */
 UQ_API uq_status uq_model_open(const char* path, const char* isa, uq_model** model);
 
 /* The same from bytes in memory, which are borrowed: they must stay unchanged until uq_model_close.

@@ -137,8 +137,8 @@ uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_i
 }
 
 uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* info) {
-    static const char* const kKinds[] = {"",         "quantize",  "convolution", "upsample", "max-pool",
-                                         "add",      "pointwise", "concat",      "pad"};
+    static const char* const kKinds[] = {"",    "quantize",  "convolution", "upsample", "max-pool",
+                                         "add", "pointwise", "concat",      "pad"};
     static const char* const kSchemes[] = {"direct", "winograd", "words", "float32"};
     if (!model || !info || index >= model->ops.size())
         return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_op: operation %u; there are %zu.", index,
@@ -152,9 +152,9 @@ uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* inf
     info->scheme = info->kernel = info->reason = "";
     if (op.kind != uq::kConv) return UQ_OK;
     info->scheme = kSchemes[static_cast<int>(op.conv.scheme)];
-    info->kernel = op.conv.kernel                             ? op.conv.kernel->name
+    info->kernel = op.conv.kernel                         ? op.conv.kernel->name
                    : op.conv.scheme == uq::Scheme::kWords ? "conv_w16a16"
-                                                              : "conv_w32a32";
+                                                          : "conv_w32a32";
     info->reason = op.conv.reason;
     return UQ_OK;
 }

@@ -67,22 +67,22 @@ struct Phase {
 
 struct Conv {
     Scheme scheme;
-    bool patches;             // few input channels: the window becomes one tap of taps * channels
-    const ByteConv* kernel;   // of kBytes and kWinograd
-    const char* reason;       // why this scheme
-    uint32_t element_bytes;   // of an unpacked input channel: 1, 2, 4
-    uint32_t group;           // input channels a step
-    uint32_t steps_a_tap;     // groups that cover the widest block's input channels
-    uint32_t padded_channels; // of the unpacked input rows
-    uint32_t window_channels; // the same before patches are made of them
-    uint32_t input_channels;  // all inputs together
-    uint32_t group_inputs;    // input channels of one convolution group
+    bool patches;              // few input channels: the window becomes one tap of taps * channels
+    const ByteConv* kernel;    // of kBytes and kWinograd
+    const char* reason;        // why this scheme
+    uint32_t element_bytes;    // of an unpacked input channel: 1, 2, 4
+    uint32_t group;            // input channels a step
+    uint32_t steps_a_tap;      // groups that cover the widest block's input channels
+    uint32_t padded_channels;  // of the unpacked input rows
+    uint32_t window_channels;  // the same before patches are made of them
+    uint32_t input_channels;   // all inputs together
+    uint32_t group_inputs;     // input channels of one convolution group
     uint32_t group_outputs;
     uint32_t blocks;
     uint32_t output_step[3];
     uint32_t input_step[3];
-    int32_t entry_offset;                  // a code enters as code + entry_offset
-    uint8_t position_offset[kPositions];   // and a transformed one as that + position_offset, modulo 256
+    int32_t entry_offset;                 // a code enters as code + entry_offset
+    uint8_t position_offset[kPositions];  // and a transformed one as that + position_offset, modulo 256
     Array<Phase> phases;
 
     uint32_t parts() const { return scheme == Scheme::kWinograd ? kPositions : 1; }

@@ -132,7 +132,8 @@ class Lifetimes {
             const uint64_t own = layout_->fused[i] ? traced_row_bytes(*layout_, op) : work_bytes(*layout_, op);
             const uint64_t bytes = product(padded_work(own), layout_->threads);
             if (shared > kMaxBytes || bytes > kMaxBytes || shared + bytes > SIZE_MAX / 8)
-                return fail(UQ_BAD_SIZE, "%.80s: its working memory cannot be addressed. Use a smaller image.", op.name);
+                return fail(UQ_BAD_SIZE, "%.80s: its working memory cannot be addressed. Use a smaller image.",
+                            op.name);
             const auto at = static_cast<uint32_t>(i);
             if (!items_.append(Item{padded(shared) + bytes, 0, at, at, kNoItem, 0})) return no_memory();
         }

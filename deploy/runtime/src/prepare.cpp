@@ -1,5 +1,5 @@
-// What a convolution needs once: its phases, and the cheapest scheme that its packed weights prove to be exact, with the
-// start values of its sums and its flush points.
+// What a convolution needs once: its phases, and the cheapest scheme that its packed weights prove to be exact, with
+// the start values of its sums and its flush points.
 //
 // Codes enter the kernels as code + entry_offset, so that they are bytes of the kernel's signedness; the padding holds
 // entry_offset itself, which is the value 0. Every output then sums w * (a + entry_offset) over all taps of its phase,
@@ -8,8 +8,8 @@
 //
 // Winograd: entering codes span s = high - low. A transformed code is a sum of two differences of such, within -2s ...
 // 2s, but at position (1, 1), where it is a sum of four, within 4 low ... 4 high. position_offset moves each into a
-// byte, which needs 4 s <= 255 (254 where the byte is signed, and symmetric): codes of up to 6 bits. What it adds to the
-// sums, position_offset * sum(u), the start values of the position take away; the entry offset is a constant image,
+// byte, which needs 4 s <= 255 (254 where the byte is signed, and symmetric): codes of up to 6 bits. What it adds to
+// the sums, position_offset * sum(u), the start values of the position take away; the entry offset is a constant image,
 // whose transform is 4 entry_offset at (1, 1) and 0 elsewhere, and position (1, 1) enters all four outputs with +1, so
 // that its start value takes away 4 entry_offset * sum(w) as well.
 #include <stdio.h>
@@ -70,7 +70,6 @@ bool make_phases(Op* op) {
     }
     return true;
 }
-
 
 struct Candidate {
     Scheme scheme;
@@ -352,7 +351,8 @@ uq_status prepare_conv(const uq_model& model, Op* op) {
         status = prepare_blocks(model, op, &holds, &candidate.cost);
         if (status != UQ_OK) return status;
         prepared = false;
-        if (!holds && candidate.scheme == Scheme::kWinograd && !obstacle) obstacle = "its transformed weights leave a lane";
+        if (!holds && candidate.scheme == Scheme::kWinograd && !obstacle)
+            obstacle = "its transformed weights leave a lane";
         if (!holds || (best.kernel && candidate.cost >= best.cost)) continue;
         best = candidate;
         prepared = true;

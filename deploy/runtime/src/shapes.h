@@ -38,7 +38,7 @@ struct uq_layout {
     uq::Array<uq::Place> places;
     uq::Array<uint64_t> work_offset;  // an operation each
     uint32_t threads;
-    uq::Array<uint8_t> fused;  // an operation each: its only reader makes its rows as it needs them
+    uq::Array<uint8_t> fused;   // an operation each: its only reader makes its rows as it needs them
     uq::Array<uint32_t> maker;  // a tensor each: the operation that makes it, or kNoOp
     uq_layout_info info;
 

@@ -5,11 +5,11 @@
 namespace uq {
 namespace {
 
-constexpr uint64_t kStripPixels = 256;          // pixels a strip has at least
+constexpr uint64_t kStripPixels = 256;            // pixels a strip has at least
 constexpr uint64_t kUnpackingStripPixels = 1024;  // the same where weights are unpacked once a strip
-constexpr uint64_t kChunkTiles = 48;            // their transforms stay in the second-level cache
-constexpr uint64_t kResidentBytes = 3u << 20;   // of weights, beside tensors that are small where weights are many
-constexpr uint64_t kMaxWindow = 1u << 30;       // offsets in the window are 32 bits
+constexpr uint64_t kChunkTiles = 48;              // their transforms stay in the second-level cache
+constexpr uint64_t kResidentBytes = 3u << 20;     // of weights, beside tensors that are small where weights are many
+constexpr uint64_t kMaxWindow = 1u << 30;         // offsets in the window are 32 bits
 
 uint64_t at_most(uint64_t value, uint64_t limit) {
     return value < limit ? value : limit;
@@ -113,7 +113,8 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     work.tap_offsets = carver->take<int32_t>(taps);
     work.weights = carver->take<uint8_t>(resident ? 0 : block);
     work.scratch = carver->take<int8_t>(weight_scratch_bytes(op));
-    work.transformed = carver->take<uint8_t>(winograd ? product(deep_tiles, kPositions * pixel_bytes) + slack_bytes(conv) : 0);
+    work.transformed =
+        carver->take<uint8_t>(winograd ? product(deep_tiles, kPositions * pixel_bytes) + slack_bytes(conv) : 0);
     work.products = carver->take<int32_t>(winograd ? kTilePixels * kPositions * kBlock : 0);
     work.sums = carver->take<int32_t>(product(padded_pixels(op.epilogue.norm_weight ? all : chunk), kBlock));
     work.codes = carver->take<uint8_t>(product(chunk, kBlock * code_bytes));

@@ -8,16 +8,16 @@ namespace uq {
 
 // One phase at one image size.
 struct Geometry {
-    uint32_t count[3];      // output positions of the phase
-    uint32_t strip[3];      // of them in a strip: (depths, rows, whole rows)
-    uint32_t strips[2];     // strips along depths and rows
-    uint32_t chunk;         // columns of a strip that are computed together
-    uint64_t window[3];     // input positions a strip reads
+    uint32_t count[3];   // output positions of the phase
+    uint32_t strip[3];   // of them in a strip: (depths, rows, whole rows)
+    uint32_t strips[2];  // strips along depths and rows
+    uint32_t chunk;      // columns of a strip that are computed together
+    uint64_t window[3];  // input positions a strip reads
     uint64_t window_bytes;
     uint64_t strip_pixels;
     uint64_t chunk_pixels;
     uint64_t all_pixels;
-    uint64_t tiles;         // Winograd tiles of a chunk, and of all window depths of it
+    uint64_t tiles;  // Winograd tiles of a chunk, and of all window depths of it
     uint64_t deep_tiles;
 };
 

@@ -72,7 +72,8 @@ class PoolRun {
         if (tensor_.is_float)
             memcpy(dst, row.data, row.pixel_stride * row.pixels);
         else
-            load_bytes(run_->model->kernels, tensor_, row, tensor_.code_offset(), static_cast<uint8_t*>(dst), row.channels);
+            load_bytes(run_->model->kernels, tensor_, row, tensor_.code_offset(), static_cast<uint8_t*>(dst),
+                       row.channels);
     }
 
     void take_maximum(const void* src, size_t count, void* dst) {

@@ -22,8 +22,8 @@ struct Run {
     const float* input;
     float* output;
     const uq_run_options* options;  // may be null
-    uint64_t done;   // of all threads, by atomic operations
-    bool cancelled;  // the same
+    uint64_t done;                  // of all threads, by atomic operations
+    bool cancelled;                 // the same
 
     // A tensor's first pixel, channels innermost.
     uint8_t* data(uint32_t tensor) const {

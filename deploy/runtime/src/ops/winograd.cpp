@@ -18,7 +18,8 @@ void transform_chunk(const Kernels& kernels, const Conv& conv, const Window& win
     for (uint64_t z = 0; z < planes; ++z) {
         for (uint32_t r = 0; r < chunk.tile_rows(); ++r) {
             const uint8_t* rows[4];
-            for (uint32_t i = 0; i < 4; ++i) rows[i] = window.data() + window.at(z, 2 * r + i, chunk.column) * pixel_bytes;
+            for (uint32_t i = 0; i < 4; ++i)
+                rows[i] = window.data() + window.at(z, 2 * r + i, chunk.column) * pixel_bytes;
             const size_t first_tile = z * chunk.plane_tiles() + static_cast<size_t>(r) * chunk.tile_columns();
             kernels.winograd_input(rows, chunk.tile_columns(), conv.padded_channels, conv.position_offset,
                                    work.transformed + first_tile * pixel_bytes, position_stride);
@@ -64,7 +65,8 @@ void sum_winograd(const Kernels& kernels, const Conv& conv, const Phase& phase, 
             const uint32_t depth = t / chunk.plane_tiles(), row = t % chunk.plane_tiles() / across, column = t % across;
             const uint32_t end = first + count - t < across - column ? first + count - t : across - column;
             const uint32_t last = 2 * (column + end) < chunk.columns ? 2 * (column + end) : chunk.columns;
-            int32_t* row0 = sums + ((static_cast<size_t>(depth) * chunk.rows + 2 * row) * chunk.columns + 2 * column) * kBlock;
+            int32_t* row0 =
+                sums + ((static_cast<size_t>(depth) * chunk.rows + 2 * row) * chunk.columns + 2 * column) * kBlock;
             int32_t* row1 = 2 * row + 1 < chunk.rows ? row0 + static_cast<size_t>(chunk.columns) * kBlock : nullptr;
             kernels.winograd_output(work.products + static_cast<size_t>(t - first) * kBlock, kProductStride,
                                     last - 2 * column, row0, row1);

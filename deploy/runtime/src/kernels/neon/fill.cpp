@@ -7,7 +7,7 @@ namespace {
 // one flush of one output channel of one pixel.
 const ByteConv kConvs[] = {
 #if defined(__aarch64__)
-    {"w8a8n_3x4",
+    {"uq_conv_w8a8n_3x4__neon",
      uq_conv_w8a8n_3x4__neon,
      uq_interleave_g16__neon,
      16,
@@ -16,7 +16,7 @@ const ByteConv kConvs[] = {
      {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7},
      160.0f,
      1.2f},
-    {"w8a8m_3x4",
+    {"uq_conv_w8a8m_3x4__neon",
      uq_conv_w8a8m_3x4__neon,
      uq_interleave_g16__neon,
      16,
