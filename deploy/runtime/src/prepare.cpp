@@ -364,6 +364,7 @@ uq_status prepare_conv(const uq_model& model, Op* op) {
     op->conv.reason = best.scheme == Scheme::kWords      ? "one step of 8-bit products can leave every narrow lane"
                       : best.scheme == Scheme::kWinograd ? "3x3 with stride 1, and its transforms fit bytes"
                       : obstacle                         ? obstacle
+                      : model.forced_scheme              ? "UNETQ_SCHEME asks for it"
                                                          : "cheaper than transforming this few channels";
     return status;
 }
