@@ -130,6 +130,16 @@ class Reader : public Container {
         return UQ_OK;
     }
 
+    // ReLU before codes that begin at 0 is what saturating at 0 does anyway.
+    void drop_relu(Op* op) {
+        EpilogueArrays& arrays = op->epilogue.arrays;
+        const Tensor& output = model_->tensors[op->output];
+        if (!arrays.slope || arrays.gain2 || output.is_float || output.is_signed) return;
+        for (uint32_t c = 0; c < op->output_channels; ++c)
+            if (arrays.slope[c] != 0.0f) return;
+        arrays.slope = nullptr;
+    }
+
     bool same_codes(const Tensor& a, const Tensor& b) {
         if (a.is_float || b.is_float) return a.is_float == b.is_float;
         return a.bits == b.bits && a.is_signed == b.is_signed && a.scale == b.scale;
@@ -283,7 +293,10 @@ class Reader : public Container {
         op->row_bytes = row.row_bytes;
         UQ_TRY(check_channels(*op));
         UQ_TRY(check_geometry(row, *op));
-        if (epilogue) UQ_TRY(read_epilogue(row, op));
+        if (epilogue) {
+            UQ_TRY(read_epilogue(row, op));
+            drop_relu(op);
+        }
         if (op->kind != kConv) return UQ_OK;
         UQ_TRY(read_conv(row, op));
         return prepare_conv(*model_, op);

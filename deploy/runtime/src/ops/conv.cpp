@@ -165,13 +165,15 @@ class ConvRun {
     void make_patches() {
         const uint64_t count = strip_.pixels(), channels = static_cast<uint64_t>(window_.pixel_bytes());
         const uint64_t patch = static_cast<uint64_t>(conv_.padded_channels) * conv_.element_bytes;
-        const uint64_t used_bytes = phase_->taps.size() * channels;
-        for (uint64_t p = 0; p < count; ++p) {
-            uint8_t* out = work_.patches + p * patch;
-            const uint8_t* origin = window_.data() + work_.pixel_offsets[p];
-            for (size_t t = 0; t < phase_->taps.size(); ++t)
-                for (uint64_t c = 0; c < channels; ++c) *out++ = origin[work_.tap_offsets[t] + c];
-            memset(out, 0, patch - used_bytes);
+        const size_t taps = phase_->taps.size();
+        memset(work_.patches, 0, count * patch);
+        for (size_t t = 0; t < taps; ++t) {
+            uint8_t* out = work_.patches + t * channels;
+            const uint8_t* origin = window_.data() + work_.tap_offsets[t];
+            if (channels == 1)
+                for (uint64_t p = 0; p < count; ++p) out[p * patch] = origin[work_.pixel_offsets[p]];
+            else
+                for (uint64_t p = 0; p < count; ++p) memcpy(out + p * patch, origin + work_.pixel_offsets[p], channels);
         }
         for (uint64_t p = 0; p < count; ++p) work_.pixel_offsets[p] = static_cast<uint32_t>(p * patch);
     }
@@ -237,26 +239,42 @@ class ConvRun {
 
     // Epilogue and store of the current chunk for one block.
     void finish_block(uint32_t block, uint64_t base, const EpilogueArrays& arrays) {
-        const uint32_t count = static_cast<uint32_t>(chunk_pixels());
-        if (conv_.scheme == Scheme::kFloat)
-            kernels_.epilogue_f32(static_cast<const float*>(work_.sums) + base * kBlock, kBlock, count, kBlock, arrays,
-                                  target_, work_.codes, kBlock);
-        else
-            kernels_.epilogue_i32(static_cast<const int32_t*>(work_.sums) + base * kBlock, kBlock, count, kBlock,
-                                  arrays, target_, work_.codes, kBlock);
-        uint64_t source = 0;
-        for (uint32_t d = 0; d < strip_.count[0]; ++d)
-            for (uint32_t h = 0; h < strip_.count[1]; ++h, source += static_cast<uint64_t>(columns_) * kBlock)
-                store_row(block, d, h, source);
+        uint64_t source = base * kBlock;
+        const uint64_t row_values = static_cast<uint64_t>(columns_) * kBlock;
+        const bool in_place = used(block) == kBlock && (target_.is_float || output_row(block, 0, 0).storage_bits == 8);
+        if (!in_place) run_epilogue(source, static_cast<uint32_t>(chunk_pixels()), arrays, work_.codes, kBlock);
+        for (uint32_t d = 0; d < strip_.count[0]; ++d) {
+            for (uint32_t h = 0; h < strip_.count[1]; ++h, source += row_values) {
+                const PackedRow row = output_row(block, d, h);
+                if (in_place)
+                    run_epilogue(source, columns_, arrays, row.data, row.pixel_stride / (target_.is_float ? 4 : 1));
+                else
+                    store_row(row, source - base * kBlock);
+            }
+        }
     }
 
-    void store_row(uint32_t block, uint32_t d, uint32_t h, uint64_t source) {
+    void run_epilogue(uint64_t source, uint32_t count, const EpilogueArrays& arrays, void* dst, size_t dst_stride) {
+        if (conv_.scheme == Scheme::kFloat)
+            kernels_.epilogue_f32(static_cast<const float*>(work_.sums) + source, kBlock, count, kBlock, arrays,
+                                  target_, dst, dst_stride);
+        else
+            kernels_.epilogue_i32(static_cast<const int32_t*>(work_.sums) + source, kBlock, count, kBlock, arrays,
+                                  target_, dst, dst_stride);
+    }
+
+    // The channels of a block in one output row of the chunk.
+    PackedRow output_row(uint32_t block, uint32_t d, uint32_t h) const {
         uint64_t at[3] = {strip_.first[0] + d, strip_.first[1] + h, column_};
         for (int a = 0; a < 3; ++a) at[a] = at[a] * conv_.output_step[a] + phase_->origin[a];
         PackedRow row = run_->row(op_.output, (at[0] * output_[1] + at[1]) * output_[2] + at[2], columns_);
         row.data += static_cast<uint64_t>(block) * kBlock * row.storage_bits / 8;
         row.pixel_stride *= conv_.output_step[2];
         row.channels = used(block);
+        return row;
+    }
+
+    void store_row(const PackedRow& row, uint64_t source) {
         if (!target_.is_float) {
             kernels_.store_codes(static_cast<const uint8_t*>(work_.codes) + source, kBlock, row);
             return;
