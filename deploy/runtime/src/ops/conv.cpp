@@ -27,12 +27,13 @@ Span share(uint64_t count, Share which) {
 
 class ConvRun {
   public:
-    ConvRun(Run* run, const Op& op, const ConvWeights& weights, const ConvWork& work, Share which)
+    ConvRun(Run* run, const Op& op, const Pass& pass, const uint8_t* weights, const ConvWork& work, Share which)
         : run_(run),
           kernels_(run->model->kernels),
           op_(op),
           conv_(op.conv),
           output_(run->layout->places[op.output].size),
+          pass_(pass),
           weights_(weights),
           work_(work),
           which_(which),
@@ -44,7 +45,7 @@ class ConvRun {
             if (!start_phase(p)) continue;
             const bool by_blocks = strips() < 2 * which_.parts;
             const Span mine = by_blocks ? Span{0, strips()} : share(strips(), which_);
-            const Span blocks = by_blocks ? share(conv_.blocks, which_) : Span{0, conv_.blocks};
+            const Span blocks = by_blocks ? my_blocks() : Span{pass_.first_block, pass_.end_block};
             if (blocks.begin == blocks.end) continue;
             for (uint32_t s = mine.begin; s < mine.end; ++s) {
                 start_strip(s);
@@ -62,7 +63,7 @@ class ConvRun {
     }
 
     bool normalised() {
-        const Span blocks = share(conv_.blocks, which_);
+        const Span blocks = my_blocks();
         for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
             uint64_t base = 0;
             for (size_t p = 0; p < conv_.phases.size(); ++p) {
@@ -106,6 +107,11 @@ class ConvRun {
     }
 
   private:
+    Span my_blocks() const {
+        const Span mine = share(pass_.end_block - pass_.first_block, which_);
+        return Span{pass_.first_block + mine.begin, pass_.first_block + mine.end};
+    }
+
     uint32_t used(uint32_t block) const {
         uint32_t left = op_.output_channels - block * kBlock;
         return left < kBlock ? left : kBlock;
@@ -120,7 +126,7 @@ class ConvRun {
     // False when the phase has no output. Tap offsets are relative to the first tap position of a pixel.
     bool start_phase(size_t index) {
         phase_ = &conv_.phases[index];
-        phase_weights_ = weights_.data + weight_bytes_before(conv_, index);
+        phase_index_ = index;
         g_ = conv_geometry(conv_, *phase_, output_);
         if (g_.all_pixels == 0) return false;
         window_.start_phase(*phase_, g_);
@@ -188,12 +194,6 @@ class ConvRun {
         }
     }
 
-    const uint8_t* block_weights(uint32_t block) {
-        if (weights_.resident) return phase_weights_ + block * conv_.block_bytes(*phase_);
-        unpack_block(kernels_, op_, *phase_, block, work_.weights, work_.scratch);
-        return work_.weights;
-    }
-
     // Sums of the current chunk for one block, at pixel number base of the sums.
     void sum_block(uint32_t block, uint64_t base) {
         auto* sums = static_cast<int32_t*>(work_.sums) + base * kBlock;
@@ -201,7 +201,7 @@ class ConvRun {
             memset(sums, 0, chunk_pixels() * kBlock * sizeof(int32_t));
             return;
         }
-        const uint8_t* weights = block_weights(block);
+        const uint8_t* weights = weights_ + block_offset(conv_, pass_, phase_index_, block);
         if (conv_.scheme == Scheme::kWinograd) {
             sum_winograd(kernels_, conv_, *phase_, block, weights, chunk_, work_, sums);
             return;
@@ -289,13 +289,14 @@ class ConvRun {
     const Op& op_;
     const Conv& conv_;
     const uint32_t* output_;
-    ConvWeights weights_;
+    Pass pass_;
+    const uint8_t* weights_;
     const ConvWork& work_;
     Share which_;
     Window window_;
     Target target_;
     const Phase* phase_ = nullptr;
-    const uint8_t* phase_weights_ = nullptr;
+    size_t phase_index_ = 0;
     Geometry g_ = {};
     Strip strip_ = {};
     Chunk chunk_ = {};
@@ -317,27 +318,25 @@ uint64_t conv_work_bytes(const uq_layout& layout, const Op& op) {
     return carver.used();
 }
 
-bool prepare_conv_weights(Run* run, const Op& op, uint8_t* shared, uint8_t* memory, Share which) {
+void prepare_conv_weights(Run* run, const Op& op, uint32_t pass_index, uint8_t* shared, uint8_t* memory, Share which) {
     Carver shared_carver(shared), carver(memory);
-    const ConvWeights weights = carve_weights(op.conv, &shared_carver);
-    if (!weights.resident) return true;
+    uint8_t* weights = carve_weights(op.conv, &shared_carver);
     const ConvWork work = carve_conv(*run->layout, op, &carver);
+    const Pass pass = conv_pass(op.conv, pass_index);
+    const Span mine = share(pass.end_block - pass.first_block, which);
     for (size_t p = 0; p < op.conv.phases.size(); ++p) {
         const Phase& phase = op.conv.phases[p];
         if (phase.taps.size() == 0) continue;
-        const Span blocks = share(op.conv.blocks, which);
-        for (uint32_t b = blocks.begin; b < blocks.end; ++b)
-            unpack_block(run->model->kernels, op, phase, b,
-                         weights.data + weight_bytes_before(op.conv, p) + b * op.conv.block_bytes(phase), work.scratch);
+        for (uint32_t b = pass.first_block + mine.begin; b < pass.first_block + mine.end; ++b)
+            unpack_block(run->model->kernels, op, phase, b, weights + block_offset(op.conv, pass, p, b), work.scratch);
     }
-    return true;
 }
 
-bool run_conv(Run* run, const Op& op, uint8_t* shared, uint8_t* memory, Share which) {
+bool run_conv(Run* run, const Op& op, uint32_t pass_index, uint8_t* shared, uint8_t* memory, Share which) {
     Carver shared_carver(shared), carver(memory);
-    const ConvWeights weights = carve_weights(op.conv, &shared_carver);
+    const uint8_t* weights = carve_weights(op.conv, &shared_carver);
     const ConvWork work = carve_conv(*run->layout, op, &carver);
-    ConvRun conv(run, op, weights, work, which);
+    ConvRun conv(run, op, conv_pass(op.conv, pass_index), weights, work, which);
     return op.epilogue.norm_weight ? conv.normalised() : conv.plain();
 }
 
