@@ -61,6 +61,8 @@ bool run_operation(Run* run, uint32_t index) {
     const uq_layout& layout = *run->layout;
     const Op& op = layout.model->ops[index];
     if (layout.fused[index]) return true;
+    const uint32_t maker = layout.maker[op.inputs[0]];
+    if (maker != kNoOp && layout.pool[maker] == index) return true;  // done with the convolution's rows
     Round round = {run, &op, run->arena + layout.work_offset[index], nullptr, padded(work_bytes(layout, op)), 0, false};
     round.work = round.shared + padded(shared_bytes(layout, op));
     uq_pool* pool = pool_of(run->options);

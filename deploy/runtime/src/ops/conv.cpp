@@ -57,6 +57,7 @@ class ConvRun {
                         if (!run_->advance(chunk_units(b), which_)) return false;
                     }
                 }
+                if (!pool_rows()) return false;
             }
         }
         return true;
@@ -107,6 +108,22 @@ class ConvRun {
     }
 
   private:
+    // The rows of the max-pool behind, as far as the rows above are finished.
+    bool pool_rows() {
+        const uint32_t index = run_->layout->pool[&op_ - run_->model->ops.data()];
+        if (index == kNoOp) return true;
+        const Op& pool = run_->model->ops[index];
+        const uint32_t* size = run_->layout->places[pool.output].size;
+        const uint64_t finished = strip_.first[1] + strip_.count[1];
+        for (; pooled_ < size[1]; ++pooled_) {
+            const uint64_t end = static_cast<uint64_t>(pooled_) * pool.stride[1] + pool.kernel[1];
+            if (end > finished + pool.before[1] && finished < output_[1]) break;
+            pool_row(run_, pool, run_->arena + run_->layout->work_offset[index], 0, pooled_);
+            if (!run_->advance(static_cast<uint64_t>(size[2]) * pool.output_channels, which_)) return false;
+        }
+        return true;
+    }
+
     Span my_blocks() const {
         const Span mine = share(pass_.end_block - pass_.first_block, which_);
         return Span{pass_.first_block + mine.begin, pass_.first_block + mine.end};
@@ -300,6 +317,7 @@ class ConvRun {
     Geometry g_ = {};
     Strip strip_ = {};
     Chunk chunk_ = {};
+    uint32_t pooled_ = 0;  // rows of the max-pool behind
     uint32_t column_ = 0;  // first column of the chunk
     uint32_t columns_ = 0;
 };

@@ -112,6 +112,10 @@ uint64_t max_pool_work_bytes(const uq_model& model, const Op& op, const uint32_t
     return carver.used();
 }
 
+void pool_row(Run* run, const Op& op, uint8_t* memory, uint32_t depth, uint32_t row) {
+    PoolRun(run, op, memory).row(depth, row);
+}
+
 bool run_max_pool(Run* run, const Op& op, uint8_t* memory, Share share) {
     PoolRun pool(run, op, memory);
     const uint32_t* out = run->layout->places[op.output].size;

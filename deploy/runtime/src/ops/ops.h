@@ -81,6 +81,7 @@ void prepare_conv_weights(Run* run, const Op& op, uint32_t pass, uint8_t* shared
 bool run_conv(Run* run, const Op& op, uint32_t pass, uint8_t* shared, uint8_t* work, Share share);
 bool run_quantize(Run* run, const Op& op, uint8_t* work, Share share);
 bool run_max_pool(Run* run, const Op& op, uint8_t* work, Share share);
+void pool_row(Run* run, const Op& op, uint8_t* work, uint32_t depth, uint32_t row);
 bool run_rowwise(Run* run, const Op& op, uint8_t* work, Share share);  // linear upsampling, add, pointwise
 bool run_copy(Run* run, const Op& op, uint8_t* work, Share share);     // concat, pad, nearest upsampling
 
