@@ -148,6 +148,7 @@ def test_builder_covers_every_operation() -> None:
     wanted |= {
         "Conv.binary",
         "Conv.twos_complement",
+        "Conv.codebook",
         "transposed",
         "ordinary",
         "groups",

@@ -9,6 +9,7 @@
 //
 // Threads take strips of their own, or blocks of their own where there are too few strips; either way nothing that one
 // writes is read by another.
+#include "bits.h"
 #include "winograd.h"
 
 namespace uq {
@@ -51,10 +52,14 @@ class ConvRun {
                 start_strip(s);
                 for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
                     start_chunk();
-                    for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
-                        sum_block(b, 0);
-                        finish_block(b, 0, arrays_from(op_.epilogue.arrays, b * kBlock));
-                        if (!run_->advance(chunk_units(b), which_)) return false;
+                    for (uint32_t b = blocks.begin; b < blocks.end;) {
+                        const uint32_t count = takes_pairs(op_) && b + 1 < blocks.end ? 2 : 1;
+                        const uint64_t apart = padded_pixels(chunk_pixels());
+                        sum_blocks(b, count, 0, apart);
+                        for (uint32_t i = 0; i < count; ++i, ++b) {
+                            finish_block(b, i * apart, arrays_from(op_.epilogue.arrays, b * kBlock));
+                            if (!run_->advance(chunk_units(b), which_)) return false;
+                        }
                     }
                 }
                 if (!pool_rows()) return false;
@@ -73,7 +78,7 @@ class ConvRun {
                     start_strip(s);
                     for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
                         start_chunk();
-                        sum_block(b, base);
+                        sum_blocks(b, 1, base, 0);
                         base += chunk_pixels();
                         if (!run_->advance(chunk_units(b), which_)) return false;
                     }
@@ -182,6 +187,8 @@ class ConvRun {
         if (conv_.patches) make_patches();
         const uint64_t count = strip_.pixels(), end = padded_pixels(count);
         for (uint64_t p = count; p < end; ++p) work_.pixel_offsets[p] = 0;  // surplus repeats the first pixel
+        if (conv_.scheme == Scheme::kBits && phase_->taps.size() > 0)
+            make_bit_patches(*kernels_.bit_conv, conv_, *phase_, window_, work_, count);
     }
 
     // Every pixel's taps side by side, after which the patches are the rows and there is one tap.
@@ -211,16 +218,22 @@ class ConvRun {
         }
     }
 
-    // Sums of the current chunk for one block, at pixel number base of the sums.
-    void sum_block(uint32_t block, uint64_t base) {
+    // Sums of the current chunk for one block or two, at pixel number base of the sums and `apart` pixels behind.
+    void sum_blocks(uint32_t block, uint32_t count, uint64_t base, uint64_t apart) {
         auto* sums = static_cast<int32_t*>(work_.sums) + base * kBlock;
+        const size_t sum_stride = count == 2 ? apart * kBlock : 0;
         if (phase_->taps.size() == 0) {
-            memset(sums, 0, chunk_pixels() * kBlock * sizeof(int32_t));
+            for (uint32_t i = 0; i < count; ++i)
+                memset(sums + i * sum_stride, 0, chunk_pixels() * kBlock * sizeof(int32_t));
             return;
         }
         const uint8_t* weights = weights_ + block_offset(conv_, pass_, phase_index_, block);
         if (conv_.scheme == Scheme::kWinograd) {
-            sum_winograd(kernels_, conv_, *phase_, block, weights, chunk_, work_, sums);
+            sum_winograd(kernels_, conv_, *phase_, block, weights, chunk_, work_, sums, sum_stride);
+            return;
+        }
+        if (conv_.scheme == Scheme::kBits) {
+            sum_bits(*kernels_.bit_conv, conv_, *phase_, block, weights, work_, chunk_pixels(), sums);
             return;
         }
         int32_t single_tap = 0;
@@ -233,13 +246,17 @@ class ConvRun {
         tile.weights = weights;
         tile.start = &phase_->start[block * kBlock];
         tile.sums = sums;
+        tile.pair = count == 2;
+        tile.weight_stride = conv_.block_bytes(*phase_);
+        tile.start_stride = kBlock;
+        tile.sum_stride = sum_stride;
         uint32_t at = phase_->first_segment[block], end = phase_->first_segment[block + 1];
         while (at < end) {
             uint64_t steps = 0;
             tile.segments = &phase_->segments[at];
             tile.segment_count = 0;
             while (at < end &&
-                   (steps == 0 || (steps + phase_->segments[at].step_count) * conv_.step_bytes() <= kRangeBytes)) {
+                   (steps == 0 || (steps + phase_->segments[at].step_count) * conv_.step_bytes() * count <= kRangeBytes)) {
                 steps += phase_->segments[at++].step_count;
                 ++tile.segment_count;
             }

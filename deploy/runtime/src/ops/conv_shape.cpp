@@ -1,5 +1,6 @@
 #include "conv_shape.h"
 
+#include "bits.h"
 #include "ops.h"
 
 namespace uq {
@@ -98,13 +99,17 @@ uint8_t* carve_weights(const Conv& conv, Carver* carver) {
     return carver->take<uint8_t>(product(block_bytes(conv), first.end_block - first.first_block));
 }
 
+bool takes_pairs(const Op& op) {
+    return op.conv.kernel && op.conv.kernel->pairs && op.groups == 1 && op.conv.blocks > 1 && !op.epilogue.norm_weight;
+}
+
 ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     const Conv& conv = op.conv;
     const uq_model& model = *layout.model;
     const uint32_t* input = layout.places[op.inputs[0]].size;
     const uint32_t* output = layout.places[op.output].size;
-    const bool winograd = conv.scheme == Scheme::kWinograd;
-    uint64_t window = 0, strip = 0, chunk = 0, all = 0, taps = 0, tiles = 0, deep_tiles = 0;
+    const bool winograd = conv.scheme == Scheme::kWinograd, bits = conv.scheme == Scheme::kBits;
+    uint64_t window = 0, strip = 0, chunk = 0, all = 0, taps = 0, tiles = 0, deep_tiles = 0, words = 0;
     auto raise = [](uint64_t value, uint64_t* most) { *most = value > *most ? value : *most; };
     for (size_t p = 0; p < conv.phases.size(); ++p) {
         Geometry g = conv_geometry(conv, conv.phases[p], output);
@@ -114,6 +119,7 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
         raise(conv.phases[p].taps.size(), &taps);
         raise(g.tiles, &tiles);
         raise(g.deep_tiles, &deep_tiles);
+        if (bits) raise(bit_patch_words(conv, conv.phases[p], g.strip_pixels), &words);
         all += g.all_pixels;
     }
     const bool wide = conv.element_bytes > 1;
@@ -121,15 +127,19 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     const uint64_t pixel_bytes = static_cast<uint64_t>(conv.padded_channels) * conv.element_bytes;
     ConvWork work = {};
     work.window = carver->take<uint8_t>(window > kMaxWindow ? kTooLarge : window + slack_bytes(conv));
-    work.bytes = carver->take<uint8_t>(wide ? product(input[2], conv.window_channels) : 0);
-    work.patches = carver->take<uint8_t>(conv.patches ? product(strip, pixel_bytes) : 0);
+    work.bytes = carver->take<uint8_t>(wide ? product(input[2], bits ? conv.input_channels : conv.window_channels) : 0);
+    work.packed = carver->take<uint8_t>(bits ? product(input[2], (2 * conv.input_channels + 7) / 8) : 0);
+    work.patches = carver->take<uint8_t>(bits           ? product(words, sizeof(uint32_t))
+                                         : conv.patches ? product(strip, pixel_bytes)
+                                                        : 0);
     work.pixel_offsets = carver->take<uint32_t>(winograd ? padded_pixels(tiles) : padded_pixels(strip));
     work.tap_offsets = carver->take<int32_t>(taps);
     work.scratch = carver->take<int8_t>(weight_scratch_bytes(op));
-    work.transformed =
-        carver->take<uint8_t>(winograd ? product(deep_tiles, kPositions * pixel_bytes) + slack_bytes(conv) : 0);
+    work.transformed = carver->take<uint8_t>(
+        winograd ? product(kPositions, position_bytes(deep_tiles, pixel_bytes)) + slack_bytes(conv) : 0);
     work.products = carver->take<int32_t>(winograd ? kTilePixels * kPositions * kBlock : 0);
-    work.sums = carver->take<int32_t>(product(padded_pixels(op.epilogue.norm_weight ? all : chunk), kBlock));
+    work.sums = carver->take<int32_t>(
+        product(padded_pixels(op.epilogue.norm_weight ? all : chunk), takes_pairs(op) ? 2 * kBlock : kBlock));
     work.codes = carver->take<uint8_t>(product(chunk, kBlock * code_bytes));
     work.gain = carver->take<float>(kBlock);
     work.offset = carver->take<float>(kBlock);

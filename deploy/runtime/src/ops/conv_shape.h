@@ -47,10 +47,20 @@ Pass conv_pass(const Conv& conv, uint32_t index);
 // Where the unpacked weights of a block lie in those of its pass.
 uint64_t block_offset(const Conv& conv, const Pass& pass, size_t phase, uint32_t block);
 
+// From a Winograd position to the next: an odd number of cache lines, as 16 streams a page apart would fall on one set.
+inline uint64_t position_bytes(uint64_t tiles, uint64_t pixel_bytes) {
+    const uint64_t bytes = product(tiles, pixel_bytes);
+    return bytes > kTooLarge / 2 ? kTooLarge : ((bytes + 63) / 64 | 1) * 64;
+}
+
+// Two blocks of output channels are computed together.
+bool takes_pairs(const Op& op);
+
 // Of one thread.
 struct ConvWork {
     uint8_t* window;
-    uint8_t* bytes;  // one unpacked row before it is widened
+    uint8_t* bytes;   // one unpacked row before it is widened
+    uint8_t* packed;  // kBits: one row of codes that no tensor holds
     uint8_t* patches;
     uint32_t* pixel_offsets;
     int32_t* tap_offsets;

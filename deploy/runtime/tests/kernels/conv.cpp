@@ -163,6 +163,37 @@ void check_interleave(const ByteConv& conv, const Case& made, uint32_t steps, si
     report->same(w, dst, width * kBlock, "interleaved");
 }
 
+// A pair of blocks gives what either gives alone.
+void check_pair(const ByteConv& conv, ConvTile tile, size_t weights, Random& random, Report* report) {
+    const size_t gap = 64 * static_cast<size_t>(random.between(0, 2));
+    const size_t values = static_cast<size_t>(padded(tile.pixel_count)) * kBlock;
+    Guarded<int8_t> w(2 * weights + gap);
+    for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<int8_t>(random.between(-128, 127));
+    Guarded<int32_t> start(2 * kBlock + gap), found(2 * values + gap), expected(2 * values + gap);
+    for (size_t i = 0; i < start.size(); ++i) start[i] = static_cast<int32_t>(random.between(-1000000, 1000000));
+    for (size_t i = 0; i < found.size(); ++i)
+        found[i] = expected[i] = static_cast<int32_t>(random.between(-1000000, 1000000));
+    const bool add = !tile.start;
+    for (size_t b = 0; b < 2; ++b) {
+        tile.weights = w.data() + b * (weights + gap);
+        tile.start = add ? nullptr : start.data() + b * (kBlock + gap);
+        tile.sums = expected.data() + b * (values + gap);
+        conv.run(tile);
+    }
+    tile.weights = w.data();
+    tile.start = add ? nullptr : start.data();
+    tile.sums = found.data();
+    tile.pair = true;
+    tile.weight_stride = weights + gap;
+    tile.start_stride = kBlock + gap;
+    tile.sum_stride = values + gap;
+    conv.run(tile);
+    for (size_t b = 0; b < 2; ++b)
+        report->same(expected.data() + b * (values + gap), found.data() + b * (values + gap),
+                     static_cast<size_t>(tile.pixel_count) * kBlock, b ? "second sums" : "first sums");
+    report->whole(found);
+}
+
 void byte_case(const ByteConv& conv, uint64_t seed, Report* report) {
     Random random(seed);
     Block block = random_block(random, conv.group, 1);
@@ -204,10 +235,19 @@ void byte_case(const ByteConv& conv, uint64_t seed, Report* report) {
             expected[p * kBlock + o] = static_cast<int32_t>(sum);
         }
     }
-    conv.run({rows.data(), block.pixel_offsets.data(), block.pixels, block.tap_offsets.data(), block.segments.data(),
-              static_cast<uint32_t>(block.segments.size()), weights.data(), add ? nullptr : start.data(), sums.data()});
+    const ConvTile tile = {rows.data(),
+                           block.pixel_offsets.data(),
+                           block.pixels,
+                           block.tap_offsets.data(),
+                           block.segments.data(),
+                           static_cast<uint32_t>(block.segments.size()),
+                           weights.data(),
+                           add ? nullptr : start.data(),
+                           sums.data()};
+    conv.run(tile);
     report->same(expected.data(), sums.data(), expected.size(), "sums");
     report->whole(sums);
+    if (conv.pairs) check_pair(conv, tile, weights.size(), random, report);
 }
 
 template <typename Input, typename Sum>
@@ -264,5 +304,64 @@ void test_wide_convs(const Kernels& kernels, const Kernels& scalar, uint64_t see
     for (uint32_t r = 0; r < rounds; ++r) {
         wide_case<int16_t, int32_t>(kernels.conv_w16a16, scalar.conv_w16a16, 2, seed * 1000003 + r, &words);
         wide_case<float, float>(kernels.conv_w32a32, scalar.conv_w32a32, 1, seed * 1000003 + r, &floats);
+    }
+}
+
+namespace {
+
+void bit_case(const BitConv& conv, BitForm form, uint64_t seed, Report* report) {
+    static const uint32_t kSteps[] = {1, 1, 2, 3, 9, 18, 30, 31, 32, 33, 62, 63, 72, 144, 270};
+    static const uint32_t kPixels[] = {1, 2, 3, 5, 23, 24, 25, 61};
+    static const int32_t kFactors[] = {1, -1, -2};
+    Random random(seed);
+    const uint32_t side = conv.tile_pixels, pixels = random.pick(kPixels), words = form == kBitSign ? 2 : 1;
+    const auto planes = static_cast<uint32_t>(random.between(1, 4));
+    const uint32_t steps = std::min(random.pick(kSteps), conv.capacity / ((1u << planes) - 1));
+    const size_t plane = static_cast<size_t>(steps) * side + (random.one_in(2) ? 0 : side);
+    const size_t stride = plane * planes + (random.one_in(2) ? 0 : side), tiles = padded(pixels) / side;
+    const bool add = random.one_in(3), full = random.one_in(4);
+    const int32_t factor = random.pick(kFactors);
+    report->next_case(seed, text("%u pixels, %u planes, %u steps, factor %d%s%s", pixels, planes, steps, factor,
+                                 add ? ", added" : "", full ? ", all ones" : ""));
+    Guarded<uint32_t> codes((tiles - 1) * stride + (planes - 1) * plane + static_cast<size_t>(steps) * side);
+    Guarded<uint32_t> weights(static_cast<size_t>(steps) * words * kBlock);
+    for (size_t i = 0; i < codes.size(); ++i) codes[i] = full ? UINT32_MAX : static_cast<uint32_t>(random.next());
+    for (size_t i = 0; i < weights.size(); ++i) {
+        weights[i] = static_cast<uint32_t>(random.next());
+        if (full) weights[i] = (form == kBitAnd || (form == kBitSign && i / kBlock % 2 == 0)) ? UINT32_MAX : 0;
+    }
+    Guarded<int32_t> start(kBlock), sums(static_cast<size_t>(padded(pixels)) * kBlock);
+    for (uint32_t o = 0; o < kBlock; ++o) start[o] = static_cast<int32_t>(random.between(-1000000, 1000000));
+    std::vector<int32_t> expected(static_cast<size_t>(pixels) * kBlock);
+    for (uint32_t p = 0; p < pixels; ++p) {
+        for (uint32_t o = 0; o < kBlock; ++o) {
+            int32_t total = 0;
+            for (uint32_t j = 0; j < planes; ++j) {
+                for (uint32_t s = 0; s < steps; ++s) {
+                    const uint32_t u = codes[p / side * stride + j * plane + s * side + p % side];
+                    const uint32_t w = weights[s * words * kBlock + o];
+                    const uint32_t bits = form == kBitXor   ? u ^ w
+                                          : form == kBitAnd ? u & w
+                                                            : (u ^ weights[s * words * kBlock + kBlock + o]) & w;
+                    total += __builtin_popcount(bits) << j;
+                }
+            }
+            if (add) sums[p * kBlock + o] = static_cast<int32_t>(random.between(-1000000, 1000000));
+            expected[p * kBlock + o] = (add ? sums[p * kBlock + o] : start[o]) + factor * total;
+        }
+    }
+    conv.forms[form].run({codes.data(), stride, plane, planes, pixels, steps, weights.data(),
+                          add ? nullptr : start.data(), sums.data(), factor});
+    report->same(expected.data(), sums.data(), expected.size(), "sums");
+    report->whole(sums);
+}
+
+}  // namespace
+
+void test_bit_convs(const Kernels& kernels, uint64_t seed, uint32_t rounds) {
+    for (uint32_t f = 0; f < kBitForms; ++f) {
+        Report report(kernels.name, kernels.bit_conv->forms[f].name);
+        for (uint32_t r = 0; r < 2 * rounds; ++r)
+            bit_case(*kernels.bit_conv, static_cast<BitForm>(f), seed * 1000003 + r, &report);
     }
 }

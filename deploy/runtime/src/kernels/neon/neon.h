@@ -10,6 +10,7 @@ namespace uq {
 #if defined(__aarch64__)
 void uq_conv_w8a8n_3x4__neon(const ConvTile& tile);
 void uq_conv_w8a8m_3x4__neon(const ConvTile& tile);
+extern const BitConv uq_bit_conv__neon;
 #else
 void uq_conv_w8a8n_3x2__neon(const ConvTile& tile);
 void uq_conv_w8a8m_3x2__neon(const ConvTile& tile);
@@ -23,7 +24,9 @@ void uq_epilogue_i32__neon(const int32_t* sums, size_t stride, uint32_t pixels, 
 void uq_epilogue_f32__neon(const float* sums, size_t stride, uint32_t pixels, uint32_t channels,
                            const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
 void uq_quantize__neon(const float* src, size_t count, const Target& target, uint8_t* dst);
+void uq_fill_bits__neon(Kernels* kernels);
 void uq_fill_rows__neon(Kernels* kernels);
+void uq_fill_winograd__neon(Kernels* kernels);
 
 }  // namespace uq
 
