@@ -71,8 +71,8 @@ void uq_unpack_weights__avx2(const uint8_t* row, uint64_t first, uint32_t count,
 }  // namespace
 
 void uq_fill_rows__avx2(Kernels* kernels) {
-    kernels->load_codes = load_codes;
-    kernels->store_codes = store_codes;
+    kernels->load_codes = uq_load_codes__avx2;
+    kernels->store_codes = uq_store_codes__avx2;
     kernels->unpack_weights = uq_unpack_weights__avx2;
     kernels->maximum = maximum;
     kernels->blend_rows = blend_rows;

@@ -27,8 +27,9 @@ inline void load16(const uint32_t* at, uint32x4_t w[4]) {
 
 template <BitForm kForm>
 inline uint8x16_t ones(uint32x4_t u, uint32x4_t w, uint32x4_t negative) {
-    uint32x4_t bits = kForm == kBitXor ? veorq_u32(u, w) : vandq_u32(u, w);
-    if (kForm == kBitSign) bits = vandq_u32(veorq_u32(u, negative), w);
+    const uint32x4_t bits = kForm == kBitXor   ? veorq_u32(u, w)
+                            : kForm == kBitAnd ? vandq_u32(u, w)
+                                               : vbslq_u32(u, w, negative);
     return vcntq_u8(vreinterpretq_u8_u32(bits));
 }
 
@@ -78,9 +79,9 @@ void run(const BitTile& tile) {
 // Counted instructions, as in fill.cpp.
 const BitConv kBitConv = {P,
                           UINT32_MAX,
-                          {{"uq_conv_xor_w1a1_2x16__neon", run<kBitXor>, 26},
-                           {"uq_conv_and_w1a1_2x16__neon", run<kBitAnd>, 26},
-                           {"uq_conv_sign_w2a1_2x16__neon", run<kBitSign>, 34}},
+                          {{"uq_conv_xor_w1a1_2x16__neon", run<kBitXor>, 38},
+                           {"uq_conv_and_w1a1_2x16__neon", run<kBitAnd>, 38},
+                           {"uq_conv_sign_w2a1_2x16__neon", run<kBitSign>, 45}},
                           4000,
                           2000};
 

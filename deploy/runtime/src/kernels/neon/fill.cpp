@@ -39,9 +39,6 @@ void uq_fill__neon(Kernels* kernels) {
     kernels->name = "neon";
     kernels->byte_convs = kConvs;
     kernels->byte_conv_count = sizeof kConvs / sizeof *kConvs;
-#if defined(__aarch64__)
-    kernels->bit_conv = &uq_bit_conv__neon;
-#endif
     kernels->conv_w16a16 = uq_conv_w16a16_2x16__neon;
     kernels->conv_w32a32 = uq_conv_w32a32_2x16__neon;
     kernels->epilogue_i32 = uq_epilogue_i32__neon;

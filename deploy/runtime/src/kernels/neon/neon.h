@@ -10,7 +10,6 @@ namespace uq {
 #if defined(__aarch64__)
 void uq_conv_w8a8n_3x4__neon(const ConvTile& tile);
 void uq_conv_w8a8m_3x4__neon(const ConvTile& tile);
-extern const BitConv uq_bit_conv__neon;
 #else
 void uq_conv_w8a8n_3x2__neon(const ConvTile& tile);
 void uq_conv_w8a8m_3x2__neon(const ConvTile& tile);

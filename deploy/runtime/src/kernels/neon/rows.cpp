@@ -7,6 +7,7 @@
 namespace uq {
 namespace {
 
+#include "../codes.inc"
 #include "../rows.inc"
 
 // Eight fields of `bits` that begin `shift` bits behind a byte are spread over the eight bytes from there (7 + 8 * 7 <=

@@ -6,6 +6,7 @@
 namespace uq {
 namespace {
 
+#include "../codes.inc"
 #include "../rows.inc"
 #include "../winograd.inc"
 
