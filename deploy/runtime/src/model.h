@@ -45,6 +45,7 @@ struct Epilogue {
 // tiles. kWords: conv_w16a16. kFloat: conv_w32a32. kBits: the BitConv on planes of bits.
 enum class Scheme : uint8_t { kBytes, kWinograd, kWords, kFloat, kBits };
 
+constexpr uint32_t kMaxPatchTaps = 256;
 constexpr uint32_t kPositions = 16;  // of a Winograd tile
 
 struct Tap {

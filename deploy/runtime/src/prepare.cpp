@@ -53,7 +53,8 @@ const char* no_winograd(const Op& op, const Tensor& input) {
 bool wants_patches(const Op& op, const Conv& conv) {
     const uint64_t taps = static_cast<uint64_t>(op.kernel[0]) * op.kernel[1] * op.kernel[2];
     if (op.mode == 1 || op.groups > 1 || taps == 1 || conv.scheme == Scheme::kFloat) return false;
-    if (conv.scheme == Scheme::kWinograd || conv.input_channels > 4 || taps * conv.input_channels > 256) return false;
+    if (conv.scheme == Scheme::kWinograd || conv.input_channels > 4 || taps * conv.input_channels > kMaxPatchTaps)
+        return false;
     return round_up(static_cast<uint32_t>(taps) * conv.input_channels, conv.group) <
            taps * round_up(conv.input_channels, conv.group);
 }

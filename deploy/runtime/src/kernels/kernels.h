@@ -180,6 +180,8 @@ struct Kernels {
     void (*quantize)(const float* src, size_t count, const Target& target, uint8_t* dst);
 
     void (*maximum)(const uint8_t* src, size_t count, uint8_t* dst);  // dst = max(dst, src)
+    // dst[pixel][channel] = the larger of two neighbouring pixels of src, which has 2 * pixels.
+    void (*maximum_pairs)(const uint8_t* src, uint32_t pixels, uint32_t channels, uint8_t* dst);
     // dst = sum of weights[i] * rows[i]
     void (*blend_rows)(const uint8_t* const* rows, const uint16_t* weights, uint32_t row_count, size_t count,
                        uint16_t* dst);

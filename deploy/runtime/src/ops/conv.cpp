@@ -184,28 +184,11 @@ class ConvRun {
                     const uint64_t at = window_.at(d * conv_.input_step[0], h * conv_.input_step[1], 0);
                     *offset++ = static_cast<uint32_t>((at + w * conv_.input_step[2]) * pixel_bytes);
                 }
-        if (conv_.patches) make_patches();
+        if (conv_.patches) make_patches(conv_, *phase_, window_, work_, strip_.pixels());
         const uint64_t count = strip_.pixels(), end = padded_pixels(count);
         for (uint64_t p = count; p < end; ++p) work_.pixel_offsets[p] = 0;  // surplus repeats the first pixel
         if (conv_.scheme == Scheme::kBits && phase_->taps.size() > 0)
             make_bit_patches(*kernels_.bit_conv, conv_, *phase_, window_, work_, count);
-    }
-
-    // Every pixel's taps side by side, after which the patches are the rows and there is one tap.
-    void make_patches() {
-        const uint64_t count = strip_.pixels(), channels = static_cast<uint64_t>(window_.pixel_bytes());
-        const uint64_t patch = static_cast<uint64_t>(conv_.padded_channels) * conv_.element_bytes;
-        const size_t taps = phase_->taps.size();
-        memset(work_.patches, 0, count * patch);
-        for (size_t t = 0; t < taps; ++t) {
-            uint8_t* out = work_.patches + t * channels;
-            const uint8_t* origin = window_.data() + work_.tap_offsets[t];
-            if (channels == 1)
-                for (uint64_t p = 0; p < count; ++p) out[p * patch] = origin[work_.pixel_offsets[p]];
-            else
-                for (uint64_t p = 0; p < count; ++p) memcpy(out + p * patch, origin + work_.pixel_offsets[p], channels);
-        }
-        for (uint64_t p = 0; p < count; ++p) work_.pixel_offsets[p] = static_cast<uint32_t>(p * patch);
     }
 
     void place_chunk() { columns_ = g_.count[2] - column_ < g_.chunk ? g_.count[2] - column_ : g_.chunk; }
@@ -255,8 +238,8 @@ class ConvRun {
             uint64_t steps = 0;
             tile.segments = &phase_->segments[at];
             tile.segment_count = 0;
-            while (at < end &&
-                   (steps == 0 || (steps + phase_->segments[at].step_count) * conv_.step_bytes() * count <= kRangeBytes)) {
+            while (at < end && (steps == 0 || (steps + phase_->segments[at].step_count) * conv_.step_bytes() * count <=
+                                                  kRangeBytes)) {
                 steps += phase_->segments[at++].step_count;
                 ++tile.segment_count;
             }

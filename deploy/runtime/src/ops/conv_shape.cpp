@@ -130,7 +130,7 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     work.bytes = carver->take<uint8_t>(wide ? product(input[2], bits ? conv.input_channels : conv.window_channels) : 0);
     work.packed = carver->take<uint8_t>(bits ? product(input[2], (2 * conv.input_channels + 7) / 8) : 0);
     work.patches = carver->take<uint8_t>(bits           ? product(words, sizeof(uint32_t))
-                                         : conv.patches ? product(strip, pixel_bytes)
+                                         : conv.patches ? product(strip, pixel_bytes) + sizeof(uint64_t)
                                                         : 0);
     work.pixel_offsets = carver->take<uint32_t>(winograd ? padded_pixels(tiles) : padded_pixels(strip));
     work.tap_offsets = carver->take<int32_t>(taps);

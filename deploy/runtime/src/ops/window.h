@@ -53,6 +53,9 @@ class Window {
     uint64_t rows_ = 0;
 };
 
+// Fills work.patches from the window and points work.pixel_offsets at them: count pixels.
+void make_patches(const Conv& conv, const Phase& phase, const Window& window, const ConvWork& work, uint64_t count);
+
 }  // namespace uq
 
 #endif

@@ -1,4 +1,4 @@
-// Codes at rest, 1, 2 or 4 bits each, to bytes and back: 16 at a time, the ends of rows and all else by rows.inc.
+// Codes at rest, 1, 2 or 4 bits each, to bytes and back: 16 at a time, the ends of rows and all else by codes.inc.
 #include <immintrin.h>
 #include <string.h>
 

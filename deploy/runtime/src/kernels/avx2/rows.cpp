@@ -75,6 +75,7 @@ void uq_fill_rows__avx2(Kernels* kernels) {
     kernels->store_codes = uq_store_codes__avx2;
     kernels->unpack_weights = uq_unpack_weights__avx2;
     kernels->maximum = maximum;
+    kernels->maximum_pairs = maximum_pairs;
     kernels->blend_rows = blend_rows;
     kernels->double_row = double_row;
     kernels->norm_sums = norm_sums;

@@ -89,6 +89,20 @@ void load_2bit(const uint8_t* src, size_t channels, uint8_t flip, uint8_t shift,
     if (c < channels) expand(src + c / 4, 0, channels - c, 2, flip, shift, dst + c);
 }
 
+// One-bit fields: each byte spread over eight lanes, of which each looks at its bit.
+void load_1bit(const uint8_t* src, size_t channels, uint8_t flip, uint8_t shift, uint8_t* dst) {
+    static const uint8_t kBits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t bits = vld1q_u8(kBits);
+    const uint8x16_t zero = vdupq_n_u8(static_cast<uint8_t>(flip + shift));
+    const uint8x16_t one = vdupq_n_u8(static_cast<uint8_t>((1 ^ flip) + shift));
+    size_t c = 0;
+    for (; c + 16 <= channels; c += 16, src += 2) {
+        const uint8x16_t bytes = vcombine_u8(vld1_dup_u8(src), vld1_dup_u8(src + 1));
+        vst1q_u8(dst + c, vbslq_u8(vtstq_u8(bytes, bits), one, zero));
+    }
+    if (c < channels) expand(src, 0, channels - c, 1, flip, shift, dst + c);
+}
+
 void uq_load_codes__neon(const PackedRow& row, uint8_t flip, uint8_t shift, uint8_t* dst, size_t dst_stride) {
     const uint32_t bits = row.storage_bits;
     if (bits == 8) return load_codes(row, flip, shift, dst, dst_stride);
@@ -105,7 +119,7 @@ void uq_load_codes__neon(const PackedRow& row, uint8_t flip, uint8_t shift, uint
         else if (bits == 2)
             load_2bit(src, channels, flip, shift, dst + p * dst_stride);
         else
-            expand(src, 0, channels, bits, flip, shift, dst + p * dst_stride);
+            load_1bit(src, channels, flip, shift, dst + p * dst_stride);
     }
 }
 
@@ -192,6 +206,7 @@ void uq_fill_rows__neon(Kernels* kernels) {
     kernels->store_codes = uq_store_codes__neon;
     kernels->unpack_weights = uq_unpack_weights__neon;
     kernels->maximum = maximum;
+    kernels->maximum_pairs = maximum_pairs;
     kernels->blend_rows = blend_rows;
     kernels->double_row = double_row;
     kernels->norm_sums = norm_sums;

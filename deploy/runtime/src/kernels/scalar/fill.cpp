@@ -153,6 +153,7 @@ void uq_fill__scalar(Kernels* kernels) {
     kernels->epilogue_f32 = epilogue<float>;
     kernels->quantize = uq_quantize__scalar;
     kernels->maximum = maximum;
+    kernels->maximum_pairs = maximum_pairs;
     kernels->blend_rows = blend_rows;
     kernels->double_row = double_row;
     kernels->norm_sums = norm_sums;
