@@ -133,6 +133,7 @@ struct Op {
     const int8_t* levels;  // 16, by weight code, of weights that are not two's complement; else null
     float input_gain[2];
     bool has_epilogue;
+    bool saturates_at_zero;  // a ReLU that its codes' lower end stands for
     Epilogue epilogue;
     Conv conv;
 };

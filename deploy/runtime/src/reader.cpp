@@ -134,14 +134,18 @@ class Reader : public Container {
         return UQ_OK;
     }
 
-    // ReLU before codes that begin at 0 is what saturating at 0 does anyway.
+    // ReLU before codes is what saturating at 0 does anyway. (Not where a sum times its gain could overflow: minus
+    // infinity times 0 has no such equal.)
     void drop_relu(Op* op) {
         EpilogueArrays& arrays = op->epilogue.arrays;
-        const Tensor& output = model_->tensors[op->output];
-        if (!arrays.slope || arrays.gain2 || output.is_float || output.is_signed) return;
-        for (uint32_t c = 0; c < op->output_channels; ++c)
-            if (arrays.slope[c] != 0.0f) return;
+        if (op->kind != kConv || !arrays.slope || arrays.gain2 || op->epilogue.norm_weight) return;
+        if (model_->tensors[op->output].is_float) return;
+        for (uint32_t c = 0; c < op->output_channels; ++c) {
+            const bool small = fabsf(arrays.gain[c]) < 1e28f && fabsf(arrays.offset[c]) < 1e37f;
+            if (arrays.slope[c] != 0.0f || !small) return;
+        }
         arrays.slope = nullptr;
+        op->saturates_at_zero = true;
     }
 
     bool same_codes(const Tensor& a, const Tensor& b) {

@@ -39,7 +39,9 @@ class ConvRun {
           work_(work),
           which_(which),
           window_(run, op, work),
-          target_(run->model->tensors[op.output].target()) {}
+          target_(run->model->tensors[op.output].target()) {
+        if (op.saturates_at_zero) target_.low = 0.0f;
+    }
 
     bool plain() {
         for (size_t p = 0; p < conv_.phases.size(); ++p) {
