@@ -40,5 +40,9 @@ def instruction_sets() -> list[str]:
     """What this processor can be tested with."""
     info = Path("/proc/cpuinfo")
     flags = set(info.read_text().split()) if info.exists() else set()
-    sets = {"avx2": {"avx2"}, "avx512vnni": {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"}}
+    sets = {
+        "avx2": {"avx2"},
+        "avxvnni": {"avx2", "avx_vnni"},
+        "avx512vnni": {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"},
+    }
     return ["scalar", *(name for name, needs in sets.items() if needs <= flags)]

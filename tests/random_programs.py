@@ -100,6 +100,13 @@ class Builder:
             return self.random.standard_normal(shape).astype(np.float32)
         if kind == "binary":
             return (self.random.integers(0, 2, shape) * 2 - 1).astype(np.int8)
+        if kind == "codebook":
+            reach = self.pick(7, 31, 127)
+            values = np.arange(-reach - 1, reach + 1)
+            if self.random.random() < 0.2:
+                values = np.array([-128, 127])
+            count = min(values.size, int(self.random.integers(1, (1 << bits) + 1)))
+            return self.random.choice(self.random.permutation(values)[:count], shape).astype(np.int8)
         low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         style = self.random.random()
         if style < 0.1:
@@ -118,8 +125,9 @@ class Builder:
         groups = self.pick(*[g for g in (1, 1, 1, 2, 3, channels_in) if channels_in % g == 0])
         channels_out = groups * int(self.random.integers(1, max(2, self.pick(6, 20, 40) // groups)))
         kernel = self.pick(self.triple(1, 3, 1), (3 if self.rank == 3 else 1, 3, 3), (1, 1, 1), self.triple(1, 4, 1))
-        kind = kind or self.pick("twos_complement", "twos_complement", "twos_complement", "binary")
-        bits = 32 if kind == "float32" else 1 if kind == "binary" else bits or int(self.random.integers(1, 9))
+        kind = kind or self.pick("twos_complement", "twos_complement", "twos_complement", "binary", "codebook")
+        widest = {"float32": 32, "binary": 1, "codebook": 4}.get(kind, 8)
+        bits = widest if kind in ("float32", "binary") else bits or int(self.random.integers(1, widest + 1))
         stride = self.pick((1, 1, 1), (1, 1, 1), self.triple(1, 3, 1))
         dilation = self.pick((1, 1, 1), (1, 1, 1), self.triple(1, 2, 1))
         before, after = self.triple(0, 2, 0), self.triple(0, 2, 0)
@@ -249,7 +257,7 @@ def random_float_program(seed: int) -> Program:
                 [source.index] * builder.pick(1, 1, 2),
                 source.size,
                 None,
-                kind=builder.pick("float32", "twos_complement"),
+                kind=builder.pick("float32", "twos_complement", "codebook"),
             )
         else:
             builder.simple(source, None)

@@ -1,58 +1,23 @@
 """C++ = NumPy, to the bit: every tensor of random programs, scalar and SIMD, inputs pushed to the extremes."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from native_library import ensure_library, instruction_sets
+from exact_runs import compare, one_conv, plain_epilogue
+from native_library import ensure_library
 from paper_program import paper_program
 from random_programs import random_float_program, random_input, random_integer_program
 
-from unetq.export.modelfile import save
-from unetq.export.program import Conv, Epilogue, InstanceNorm, Program, Quantize, TensorSpec
+from unetq.export.program import Conv, Epilogue, InstanceNorm
 from unetq.fixedpoint import Grid
-from unetq.runtime import Runtime
 
-ISAS = instruction_sets()
 BATCH = 13  # programs a test, 40 tests: 520 programs
 
 
 @pytest.fixture(scope="session", autouse=True)
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ensure_library(tmp_path_factory.mktemp("runtime"))
-
-
-def first_mismatches(expected: np.ndarray, found: np.ndarray) -> str:
-    if expected.shape != found.shape or expected.dtype != found.dtype:
-        return f"{expected.dtype}{expected.shape} became {found.dtype}{found.shape}"
-    places = np.argwhere(expected != found)
-    shown = [f"{tuple(int(i) for i in p)}: {expected[tuple(p)]} became {found[tuple(p)]}" for p in places[:4]]
-    return f"{len(places)} of {expected.size} in {expected.shape}; {'; '.join(shown)}"
-
-
-def compare(program: Program, x: np.ndarray, path: Path, label: str, tolerance: float = 0.0) -> None:
-    """Every tensor and the logits in every instruction set; ``tolerance`` is relative to a tensor's range."""
-    save(program, path)
-    expected: dict[str, Any] = {}
-    with np.errstate(all="ignore"):
-        logits = program.run(x, expected)
-    for isa in ISAS:
-        with Runtime(path, isa=isa) as runtime:
-            assert runtime.isa == isa
-            found: dict[str, Any] = {}
-            result = runtime.run(x, found)
-        assert list(found) == list(expected), label
-        for op in program.ops:
-            name = program.tensors[op.output].name
-            told = f"{label}, {isa}, {type(op).__name__} {op.name}: {first_mismatches(expected[name], found[name])}"
-            if tolerance == 0:
-                assert found[name].dtype == expected[name].dtype and np.array_equal(found[name], expected[name]), told
-            else:
-                reach = max(float(np.abs(expected[name]).max()), 1e-3)
-                assert np.allclose(found[name], expected[name], rtol=0, atol=tolerance * reach), told
-        if tolerance == 0:
-            assert np.array_equal(result, logits), f"{label}, {isa}: logits: {first_mismatches(logits, result)}"
 
 
 @pytest.mark.parametrize("block", range(40))
@@ -69,23 +34,6 @@ def test_random_float_programs(block: int, tmp_path: Path) -> None:
         program = random_float_program(seed)
         x = random_input(program, seed)
         compare(program, x, tmp_path / "m.uqm", f"seed {seed}, input {x.shape}", tolerance=1e-5)
-
-
-def one_conv(op: Conv, grid: Grid, channels: int, out: Grid, rank: int = 2) -> Program:
-    tensors = (
-        TensorSpec("input", channels, None),
-        TensorSpec("x", channels, grid),
-        TensorSpec("y", op.weight.shape[0], out),
-        TensorSpec("logits", op.weight.shape[0], None),
-    )
-    ones, zeros = np.ones(op.weight.shape[0], np.float32), np.zeros(op.weight.shape[0], np.float32)
-    identity = np.eye(op.weight.shape[0], dtype=np.int8)[:, :, None, None, None]
-    head = Conv("head", (2,), 3, identity, 2, "twos_complement", ones[:1], Epilogue(ones, zeros))
-    return Program(tensors, (Quantize("quantize", (0,), 1), op, head), 0, 3, 3 if rank == 3 else 2, (1, 1, 1))
-
-
-def plain_epilogue(channels: int, reach: float) -> Epilogue:
-    return Epilogue(np.full(channels, 100.0 / reach, np.float32), np.linspace(-3, 3, channels).astype(np.float32))
 
 
 EXTREMES = [(8, 8), (8, 7), (7, 8), (6, 8), (4, 6), (3, 7), (2, 2), (1, 8), (8, 1)]
@@ -200,6 +148,7 @@ def test_builder_covers_every_operation() -> None:
     wanted |= {
         "Conv.binary",
         "Conv.twos_complement",
+        "Conv.codebook",
         "transposed",
         "ordinary",
         "groups",

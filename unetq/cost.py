@@ -3,7 +3,8 @@
 Formulas (``b_w`` bits of a weight, ``b_a`` bits of the codes that enter; 32 for float32):
 
 - weight bytes of a convolution: its rows (one an output channel) packed at ``b_w`` bits, each row padded to a
-  whole byte; plus 4 bytes for every float32 number of its epilogue (gains, offsets, slopes, norm).
+  whole byte; plus 16 bytes of a codebook's levels, and 4 for every float32 number of its epilogue (gains,
+  offsets, slopes, norm).
 - activation bytes of a tensor: ``ceil(voxels * channels * bits / 8)``; float32 has 32 bits. A tensor is
   live from the operation that makes it to the last one that reads it; the peak is the largest sum over
   operations of what is live. The input is live from the start. A concatenation folded into a convolution has
@@ -23,6 +24,7 @@ from typing import Any
 
 from .errors import DataError
 from .export.integer import macs, output_size
+from .export.packing import LEVELS
 from .export.program import Conv, Epilogue, Op, Program, Triple
 
 FLOAT_BITS = 32
@@ -82,6 +84,7 @@ def _weight_bytes(op: Op, float_twin: bool) -> int:
     if isinstance(op, Conv):
         rows, bits = op.weight.shape[0], FLOAT_BITS if float_twin else op.weight_bits
         total += rows * ((op.weight[0].size * bits + 7) // 8) if rows else 0
+        total += LEVELS if op.weight_kind == "codebook" and not float_twin else 0
     return total
 
 

@@ -5,14 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .cost import LayerCost, cost
 from .errors import DataError, DeviceError
 from .export.modelfile import load
 from .export.program import Conv, Op, Program
-from .export.records import OP_KINDS, VERSION
+from .export.records import HEADER, OP_KINDS
 from .export.validate import OP_TYPES
 from .runtime import Runtime
 
+KIND_MARKS = {"binary": "b", "codebook": "c"}  # behind the bits of a weight
 DEFAULT_EXTENT = {2: 512, 3: 64}  # an axis, rounded up to the model's multiple
 
 
@@ -54,6 +57,8 @@ def _layer(program: Program, op: Op, price: LayerCost) -> dict[str, Any]:
             "weight_kind": op.weight_kind,
             "weight_bytes": price.weight_bytes,
         }
+        if op.weight_kind == "codebook":
+            layer["weight_levels"] = np.unique(op.weight).tolist()
     return layer
 
 
@@ -90,7 +95,7 @@ def inspect(path: str | Path, size: Sequence[int] | None = None) -> dict[str, An
     weights = [op for op in program.ops if isinstance(op, Conv)]
     return {
         "file": str(path),
-        "format_version": VERSION,
+        "format_version": HEADER.unpack(Path(path).read_bytes())["version"],
         "name": meta.name,
         "file_bytes": Path(path).stat().st_size,
         "weights": sum(int(op.weight.size) for op in weights),
@@ -131,7 +136,7 @@ def _row(layer: dict[str, Any]) -> list[str]:
         _times(layer["kernel"]) + (f" /{_times(layer['stride'])}" if max(layer["stride"]) > 1 else "")
         if is_conv
         else "",
-        f"{layer['weight_bits']}" + ("b" if layer["weight_kind"] == "binary" else "") if is_conv else "",
+        f"{layer['weight_bits']}{KIND_MARKS.get(layer['weight_kind'], '')}" if is_conv else "",
         _amount(layer["weight_bytes"]) if is_conv else "",
         f"{layer['output_channels']} x {_times(layer['output_size'])}",
         layer["output_codes"],

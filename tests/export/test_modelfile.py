@@ -152,7 +152,8 @@ def section(data: bytes | bytearray, name: str) -> int:
         ("ops", 0, 77, "kind 77"),
         ("ops", 12, 1 << 20, "operands"),
         ("ops", 20, 1 << 20, "tensor"),
-        ("ops", 216, 1, "reserved"),
+        ("ops", 216, 1, "codebook"),
+        ("ops", 224, 1, "reserved"),
         ("labels", 12, 1, "reserved"),
         ("provenance", 0, 0x22222222, "JSON"),
     ],
@@ -168,8 +169,8 @@ def test_rules_hold_behind_a_right_checksum(where: str, offset: int, value: int,
 
 def test_another_version_is_named() -> None:
     data = bytearray(encode(small_program(), META))
-    data[8] = 2
-    with pytest.raises(ModelFileError, match="version 2: this unetq reads version 1"):
+    data[8] = 3
+    with pytest.raises(ModelFileError, match="version 3: this unetq reads versions 1 to 2"):
         read(sealed(data))
 
 

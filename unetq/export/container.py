@@ -21,16 +21,16 @@ def require(condition: bool, text: str) -> None:
         fail(text)
 
 
-def check_whole(data: memoryview) -> None:
-    """Magic, version, size and checksum, in the order that gives the most telling message."""
+def check_whole(data: memoryview) -> int:
+    """Magic, version, size and checksum, in the order that gives the most telling message; returns the version."""
     require(len(data) >= records.HEADER.size, f"{len(data)} bytes: a model file has at least {records.HEADER.size}")
     header = records.HEADER.unpack(data)
     require(
         header["magic"] == records.MAGIC,
         f"it starts with {bytes(data[:8])!r}: a model file starts with {records.MAGIC!r}",
     )
-    version = header["version"]
-    require(version == records.VERSION, f"version {version}: this unetq reads version {records.VERSION}")
+    version: int = header["version"]  # type: ignore[assignment]
+    require(1 <= version <= records.VERSION, f"version {version}: this unetq reads versions 1 to {records.VERSION}")
     size = header["file_bytes"]
     require(size == len(data), f"{len(data)} bytes: the file says it has {size}; it was cut or extended")
     found = zlib.crc32(data[16:], zlib.crc32(bytes(data[:12]) + bytes(4)))
@@ -40,6 +40,7 @@ def check_whole(data: memoryview) -> None:
     require(
         plain and not any(bytes(data[32:64])), "the header's section count, record size or reserved bytes are wrong"
     )
+    return version
 
 
 def find_sections(data: memoryview) -> dict[str, memoryview]:

@@ -12,10 +12,10 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..files import write_bytes
 from . import records
-from .packing import FLOAT_BITS, pack_weights, row_bytes
+from .packing import FLOAT_BITS, codebook, pack_weights, row_bytes
 from .program import Add, Conv, Epilogue, MaxPool, ModelMeta, Op, Pad, Program, TensorSpec, Upsample
 from .reader import load, read
-from .records import LABEL, OP, PROGRAM, RECORD_BYTES, SECTIONS, TENSOR, VERSION, padded
+from .records import CODEBOOK_VERSION, LABEL, OP, PROGRAM, RECORD_BYTES, SECTIONS, TENSOR, padded
 from .validate import OP_TYPES, check_meta, check_program
 
 __all__ = ["encode", "load", "read", "save"]
@@ -75,7 +75,7 @@ def _conv(builder: _Builder, op: Conv) -> Values:
     _, inputs, *kernel = op.weight.shape
     count = inputs * kernel[0] * kernel[1] * kernel[2]
     bits = FLOAT_BITS if op.weight_kind == "float32" else op.weight_bits
-    return {
+    values: Values = {
         "kernel": tuple(kernel),
         "stride": op.stride,
         "before": op.pad_before,
@@ -91,6 +91,9 @@ def _conv(builder: _Builder, op: Conv) -> Values:
         "weight_scale": builder.floats(op.weight_scale),
         "weight_scale_count": int(np.size(op.weight_scale)),
     }
+    if op.weight_kind == "codebook":
+        values["codebook"] = builder.blob(codebook(op.weight, bits).tobytes())
+    return values
 
 
 def _op(builder: _Builder, op: Op) -> bytes:
@@ -131,6 +134,12 @@ def _with_labels(program: Program, meta: ModelMeta) -> ModelMeta:
     return meta
 
 
+def version_of(program: Program) -> int:
+    """The lowest version of the format that can say ``program``: the one that is written."""
+    books = any(isinstance(op, Conv) and op.weight_kind == "codebook" for op in program.ops)
+    return CODEBOOK_VERSION if books else 1
+
+
 def encode(program: Program, meta: ModelMeta) -> bytes:
     """The whole file as bytes; equal programs and metas give equal bytes.
 
@@ -164,10 +173,10 @@ def encode(program: Program, meta: ModelMeta) -> bytes:
             f"provenance: it must be plain JSON without NaN ({error}); remove what is not."
         ) from error
     sections["provenance"] += provenance.encode()
-    return _assemble(sections)
+    return _assemble(sections, version_of(program))
 
 
-def _assemble(sections: dict[str, bytearray]) -> bytes:
+def _assemble(sections: dict[str, bytearray], version: int) -> bytes:
     """Header, table and sections in their order, each at a multiple of the alignment, then the checksum."""
     table, body = bytearray(), bytearray()
     start = padded(records.HEADER.size + len(SECTIONS) * records.SECTION.size)
@@ -176,7 +185,7 @@ def _assemble(sections: dict[str, bytearray]) -> bytes:
         place: Values = {"kind": kind, "record_bytes": size, "offset": start + len(body), "bytes": len(data)}
         table += records.SECTION.pack(place | {"count": len(data) // size})
         body += data + bytes(padded(len(data)) - len(data))
-    header: Values = {"magic": records.MAGIC, "version": VERSION, "file_bytes": start + len(body)}
+    header: Values = {"magic": records.MAGIC, "version": version, "file_bytes": start + len(body)}
     header |= {"section_count": len(SECTIONS), "section_record_bytes": records.SECTION.size}
     head = records.HEADER.pack(header) + table
     whole = bytearray(head + bytes(start - len(head)) + body)

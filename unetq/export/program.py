@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..fixedpoint import F32, Grid
 
 Triple = tuple[int, int, int]
-WeightKind = Literal["twos_complement", "binary", "float32"]
+WeightKind = Literal["twos_complement", "binary", "float32", "codebook"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class Conv:
     """Convolution or transposed convolution over the channel-wise concatenation of ``inputs``.
 
     ``weight`` is (O, I / groups, kd, kh, kw), output channel first for both kinds: int8 codes, or
-    float32 when ``weight_kind`` is "float32" (``weight_bits`` 32). "binary" codes are -1 and +1.
+    float32 when ``weight_kind`` is "float32" (``weight_bits`` 32). "binary" codes are -1 and +1. A
+    "codebook" weight of 1 to 4 bits has at most ``2 ** weight_bits`` different int8 values, its levels; they
+    are what ``weight`` holds and what is summed, and the file keeps them once and an index for each weight.
     With more than one input, all share one grid; their channels follow each other in order.
     Padding is with the value 0. Transposed convolution follows torch's definition: input pixel i and
     kernel tap k add to output ``i * stride - pad_before + k * dilation``; ``output_padding`` extends

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConfigError, ModelFileError, UnsupportedError
 from ..fixedpoint import F32, Grid
 from . import records
 from .container import check_whole, fail, find_sections, require
-from .packing import FLOAT_BITS, row_bytes, unpack_weights
+from .packing import LEVELS, WEIGHT_WIDTHS, row_bytes, unpack_weights
 from .program import (
     Add,
     Concat,
@@ -36,8 +37,9 @@ from .validate import check_meta, check_program
 class _Reader:
     """The sections with checked access to names, blobs and operands."""
 
-    def __init__(self, sections: dict[str, memoryview]) -> None:
+    def __init__(self, sections: dict[str, memoryview], version: int) -> None:
         self.sections = sections
+        self.version = version
 
     def rows(self, name: str, record: records.Record) -> list[dict[str, Any]]:
         data = self.sections[name]
@@ -67,6 +69,20 @@ class _Reader:
     def floats(self, offset: int, count: int) -> F32:
         return np.frombuffer(self.blob(offset, 4 * count), dtype="<f4").astype(np.float32)
 
+    def levels(self, row: dict[str, Any]) -> NDArray[np.int8] | None:
+        """The codebook of a convolution; None where its weights are of another kind."""
+        kind = records.WEIGHT_KINDS[row["weight_kind"] - 1]
+        if kind != "codebook":
+            require(row["codebook"] == 0, f"weights that are {kind} have no codebook")
+            return None
+        first = records.CODEBOOK_VERSION
+        require(self.version >= first, f"codebook weights in version {self.version} of the format: they need {first}")
+        levels = np.frombuffer(self.blob(row["codebook"], LEVELS), dtype=np.int8)
+        used = 1 << row["weight_bits"]
+        tidy = bool((levels[1:used] >= levels[: used - 1]).all()) and not levels[used:].any()
+        require(tidy, f"codebook {levels.tolist()}: its {used} levels must not fall, what follows must be 0")
+        return levels
+
     def inputs(self, row: dict[str, Any]) -> tuple[int, ...]:
         first, count, operands = row["first_operand"], row["operand_count"], self.sections["operands"]
         require(4 * (first + count) <= len(operands), f"operands {first} to {first + count} do not exist")
@@ -94,7 +110,7 @@ class _Reader:
         require(1 <= kind <= len(records.WEIGHT_KINDS), f"weight kind {kind} is not known")
         name = records.WEIGHT_KINDS[kind - 1]
         bits = row["weight_bits"]
-        widths = {"twos_complement": (1, 8), "binary": (1, 1), "float32": (FLOAT_BITS, FLOAT_BITS)}[name]
+        widths = WEIGHT_WIDTHS[name]
         require(widths[0] <= bits <= widths[1], f"weight bits = {bits}: {name} has {widths[0]} to {widths[1]}")
         kernel = row["kernel"]
         require(all(1 <= k <= MAX_EXTENT for k in kernel), f"kernel = {kernel}: allowed are 1 to {MAX_EXTENT}")
@@ -108,7 +124,7 @@ class _Reader:
         data = self.blob(row["weight"], channels * row["row_bytes"])
         return Conv(
             **base,
-            weight=unpack_weights(data, (channels, total // groups, *kernel), bits, name),
+            weight=unpack_weights(data, (channels, total // groups, *kernel), bits, name, self.levels(row)),
             weight_bits=bits,
             weight_kind=name,
             weight_scale=self.floats(row["weight_scale"], scales),
@@ -141,6 +157,7 @@ def _read_op(reader: _Reader, row: dict[str, Any], tensors: tuple[TensorSpec, ..
         flags <= 15 and (bool(flags & records.EPILOGUE) if wanted else flags == 0),
         f"operation {name}: flags {flags} are wrong",
     )
+    require(kind == 2 or row["codebook"] == 0, f"operation {name}: it has no weights, but a codebook")
     channels = tensors[output].channels
     base: dict[str, Any] = {"name": name, "inputs": inputs, "output": output}
     if kind == 1:
@@ -180,8 +197,8 @@ def _read_tensor(reader: _Reader, row: dict[str, Any]) -> TensorSpec:
 
 
 def _parse(data: memoryview) -> tuple[Program, ModelMeta]:
-    check_whole(data)
-    reader = _Reader(find_sections(data))
+    version = check_whole(data)
+    reader = _Reader(find_sections(data), version)
     programs = reader.rows("program", PROGRAM)
     require(len(programs) == 1, f"{len(programs)} program records: exactly one is needed")
     head = programs[0]

@@ -13,7 +13,8 @@ from .program import WeightKind
 Normalize = Literal["none", "zscore", "window"]
 
 MAGIC = b"\x89UQM\r\n\x1a\n"
-VERSION = 1
+VERSION = 2  # the newest that is read and written
+CODEBOOK_VERSION = 2  # the first that has codebooks
 ALIGNMENT = 64
 MAX_CHANNELS = 1 << 16
 MAX_EXTENT = 1 << 16  # kernels, strides, paddings, factors, multiples
@@ -148,7 +149,8 @@ OP = Record(
         ("offset2", "Q", 1),
         ("norm_weight", "Q", 1),
         ("norm_bias", "Q", 1),
-        ("reserved", "s", 40),
+        ("codebook", "Q", 1),
+        ("reserved", "s", 32),
     )
 )
 LABEL = Record((("name_offset", "I", 1), ("name_bytes", "I", 1), ("value", "i", 1), ("reserved", "I", 1)))
@@ -165,7 +167,7 @@ RECORD_BYTES = {
 }
 
 OP_KINDS = ("quantize", "conv", "upsample", "max_pool", "add", "pointwise", "concat", "pad")  # numbered from 1
-WEIGHT_KINDS: tuple[WeightKind, ...] = ("twos_complement", "binary", "float32")  # numbered from 1
+WEIGHT_KINDS: tuple[WeightKind, ...] = ("twos_complement", "binary", "float32", "codebook")  # numbered from 1
 NORMALIZE: tuple[Normalize, ...] = ("none", "zscore", "window")  # numbered from 0
 ROUNDINGS: tuple[Rounding, ...] = ("half_even", "toward_zero")  # numbered from 0
 EPILOGUE, SLOPE, SECOND, INSTANCE_NORM = 1, 2, 4, 8  # flags

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..fixedpoint import Grid
-from .packing import FLOAT_BITS, code_range
+from .packing import FLOAT_BITS, WEIGHT_WIDTHS, code_range
 from .program import (
     Add,
     Concat,
@@ -144,8 +144,8 @@ def _check_conv(where: str, op: Conv, inputs: list[TensorSpec], output: TensorSp
         _require(op.weight.dtype == np.float32, where, f"weight is {op.weight.dtype}: the kind says float32.")
         _require(bool(np.isfinite(op.weight).all()), where, "a weight is not finite: NaN and infinity are not allowed.")
         return
-    _require(op.weight_kind in ("twos_complement", "binary"), where, f"weight_kind = {op.weight_kind!r} is not known.")
-    widths = (1, 1) if op.weight_kind == "binary" else (1, 8)
+    _require(op.weight_kind in WEIGHT_WIDTHS, where, f"weight_kind = {op.weight_kind!r} is not known.")
+    widths = WEIGHT_WIDTHS[op.weight_kind]
     _require(
         widths[0] <= op.weight_bits <= widths[1],
         where,
@@ -157,8 +157,11 @@ def _check_conv(where: str, op: Conv, inputs: list[TensorSpec], output: TensorSp
     _require(
         low <= least and most <= high,
         where,
-        f"weight codes {least} to {most}: {op.weight_bits} bit holds {low} to {high}.",
+        f"weight codes {least} to {most}: {op.weight_kind} at {op.weight_bits} bit holds {low} to {high}.",
     )
+    if op.weight_kind == "codebook":
+        levels, places = np.unique(op.weight).size, 1 << op.weight_bits
+        _require(levels <= places, where, f"{levels} different weights: {op.weight_bits} bit has {places} levels.")
     grid = inputs[0].grid
     if grid is not None:
         sums = np.abs(op.weight.astype(np.int64)).reshape(channels_out, -1).sum(axis=1)
@@ -226,7 +229,7 @@ def _check_tensor(tensor: TensorSpec) -> None:
         _require(
             zero == 0,
             where,
-            f"zero-point = {zero}: model files of version 1 know only 0; use a symmetric or unsigned grid.",
+            f"zero-point = {zero}: model files know only 0; use a symmetric or unsigned grid.",
         )
         with np.errstate(over="ignore"):
             finite = math.isfinite(float(tensor.grid.inverse_scale))

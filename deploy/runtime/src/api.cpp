@@ -19,7 +19,7 @@ uq_status map_file(const char* path, uq::Mapping* mapping) {
     } else if (about.st_size <= 0) {
         status = uq::fail(UQ_DAMAGED, "%.400s: 0 bytes. Copy or export the model again.", path);
     } else if (static_cast<uint64_t>(about.st_size) > SIZE_MAX / 2) {
-        status = uq::fail(UQ_CANNOT_READ, "%.400s: too large for this machine.", path);
+        status = uq::fail(UQ_CANNOT_READ, "%.400s: too large for this machine. Use a 64-bit one.", path);
     } else {
         size_t bytes = static_cast<size_t>(about.st_size);
         void* data = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0);
@@ -36,16 +36,29 @@ void unmap(const uq::Mapping& mapping) {
     if (mapping.owned) munmap(const_cast<uint8_t*>(mapping.data), mapping.bytes);
 }
 
+// The schemes that UNETQ_SCHEME can force.
+constexpr const char* kForced[] = {"direct", "winograd", "bits"};
+
+uq_status choose_scheme(const char** forced) {
+    const char* name = getenv("UNETQ_SCHEME");
+    *forced = name && *name ? name : nullptr;
+    bool known = !*forced;
+    for (const char* one : kForced) known = known || strcmp(name, one) == 0;
+    if (known) return UQ_OK;
+    return uq::fail(UQ_BAD_ARGUMENT,
+                    "UNETQ_SCHEME \"%.40s\": there are direct, winograd and bits. Unset it to take the cheapest.",
+                    name);
+}
+
 uq_status open_mapping(const uq::Mapping& mapping, const char* isa, uq_model** model) {
     auto* fresh = static_cast<uq_model*>(calloc(1, sizeof(uq_model)));
     if (!fresh) {
         unmap(mapping);
-        return uq::fail(UQ_NO_MEMORY, "no memory for a model.");
+        return uq::fail(UQ_NO_MEMORY, "no memory for a model of %zu bytes. Free some first.", mapping.bytes);
     }
     fresh->mapping = mapping;
-    fresh->forced_scheme = getenv("UNETQ_SCHEME");
-    if (fresh->forced_scheme && !*fresh->forced_scheme) fresh->forced_scheme = nullptr;
     uq_status status = uq::choose_kernels(isa, &fresh->kernels);
+    if (status == UQ_OK) status = choose_scheme(&fresh->forced_scheme);
     if (status == UQ_OK) status = uq::read_model(fresh);
     if (status != UQ_OK) {
         uq_model_close(fresh);
@@ -71,7 +84,8 @@ uq_status uq_model_open_memory(const void* data, size_t bytes, const char* isa, 
     if (!data || !model) return uq::fail(UQ_BAD_ARGUMENT, "uq_model_open_memory: data or model is NULL. Pass both.");
     *model = nullptr;
     if (reinterpret_cast<uintptr_t>(data) % UQ_MODEL_ALIGNMENT)
-        return uq::fail(UQ_BAD_ARGUMENT, "model at %p: it must be aligned to %d bytes.", data, UQ_MODEL_ALIGNMENT);
+        return uq::fail(UQ_BAD_ARGUMENT, "model at %p: it must be aligned to %d bytes. Copy it to an aligned buffer.",
+                        data, UQ_MODEL_ALIGNMENT);
     return open_mapping(uq::Mapping{static_cast<const uint8_t*>(data), bytes, false}, isa, model);
 }
 
@@ -112,7 +126,8 @@ uq_status uq_model_get_info(const uq_model* model, uq_model_info* info) {
 
 uq_status uq_model_get_label(const uq_model* model, uint32_t index, const char** name, int32_t* value) {
     if (!model || index >= model->label_count)
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_label: label %u; there are %u.", index,
+        return uq::fail(UQ_BAD_ARGUMENT,
+                        "uq_model_get_label: label %u; there are %u, counted from 0. Ask for one of them.", index,
                         model ? model->label_count : 0);
     if (name) *name = model->strings + model->labels[index].name_offset;
     if (value) *value = model->labels[index].value;
@@ -121,7 +136,8 @@ uq_status uq_model_get_label(const uq_model* model, uint32_t index, const char**
 
 uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_info* info) {
     if (!model || !info || index >= model->tensors.size())
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_tensor: tensor %u; there are %zu.", index,
+        return uq::fail(UQ_BAD_ARGUMENT,
+                        "uq_model_get_tensor: tensor %u; there are %zu, counted from 0. Ask for one of them.", index,
                         model ? model->tensors.size() : 0);
     if (info->struct_bytes < sizeof *info)
         return uq::fail(UQ_BAD_ARGUMENT,
@@ -139,9 +155,10 @@ uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_i
 uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* info) {
     static const char* const kKinds[] = {"",    "quantize",  "convolution", "upsample", "max-pool",
                                          "add", "pointwise", "concat",      "pad"};
-    static const char* const kSchemes[] = {"direct", "winograd", "words", "float32"};
+    static const char* const kSchemes[] = {"direct", "winograd", "words", "float32", "bit-serial"};
     if (!model || !info || index >= model->ops.size())
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_op: operation %u; there are %zu.", index,
+        return uq::fail(UQ_BAD_ARGUMENT,
+                        "uq_model_get_op: operation %u; there are %zu, counted from 0. Ask for one of them.", index,
                         model ? model->ops.size() : 0);
     if (info->struct_bytes < sizeof *info)
         return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_op: struct_bytes %zu; set it to sizeof(uq_op_info), %zu.",
@@ -153,6 +170,7 @@ uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* inf
     if (op.kind != uq::kConv) return UQ_OK;
     info->scheme = kSchemes[static_cast<int>(op.conv.scheme)];
     info->kernel = op.conv.kernel                         ? op.conv.kernel->name
+                   : op.conv.scheme == uq::Scheme::kBits  ? model->kernels.bit_conv->forms[op.conv.form].name
                    : op.conv.scheme == uq::Scheme::kWords ? "conv_w16a16"
                                                           : "conv_w32a32";
     info->reason = op.conv.reason;

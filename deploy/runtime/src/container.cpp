@@ -51,9 +51,10 @@ uq_status Container::check_whole() {
     const auto* header = reinterpret_cast<const FileHeader*>(data_);
     UQ_CHECK(memcmp(header->magic, kMagic, sizeof kMagic) == 0,
              "the first 8 bytes are not those of a model file. Name a .uqm file.");
-    if (header->version != kVersion)
-        return fail(UQ_VERSION, "version %u: this library reads version %u. Export the model with a matching unetq.",
+    if (header->version < 1 || header->version > kVersion)
+        return fail(UQ_VERSION, "version %u: this library reads 1 to %u. Export the model with a matching unetq.",
                     header->version, kVersion);
+    version_ = header->version;
     UQ_CHECK(header->file_bytes == bytes_,
              "%zu bytes: the file says it has %llu; it was cut or extended. Copy it again.", bytes_,
              static_cast<unsigned long long>(header->file_bytes));

@@ -41,6 +41,7 @@ class Container {
     const uint8_t* section_[kSectionCount] = {};
     uint64_t size_[kSectionCount] = {};
     uint32_t count_[kSectionCount] = {};
+    uint32_t version_ = 0;  // of the file
 
   private:
     const uint8_t* data_;

@@ -6,6 +6,9 @@
 #endif
 
 #include "model.h"
+#if defined(__x86_64__)
+#include "x86_features.h"
+#endif
 
 namespace uq {
 namespace {
@@ -19,19 +22,6 @@ struct Isa {
 bool always() {
     return true;
 }
-
-#if defined(__x86_64__)
-// The compiler's check includes the operating system's: XGETBV says whether 256-bit registers are saved.
-bool has_avx2() {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2");
-}
-
-bool has_avx512vnni() {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
-#endif
 
 #if defined(__aarch64__) || defined(__arm__)
 // Bits of the kernel's hardware capabilities, by their numbers: a C library may be older than the processor.
@@ -62,8 +52,9 @@ bool has_neon() {
 const Isa kIsas[] = {
     {"scalar", always, uq_fill__scalar},
 #if defined(__x86_64__)
-    {"avx2", has_avx2, uq_fill__avx2},
-    {"avx512vnni", has_avx512vnni, uq_fill__avx512vnni},
+    {"avx2", x86_has_avx2, uq_fill__avx2},
+    {"avxvnni", x86_has_avxvnni, uq_fill__avxvnni},
+    {"avx512vnni", x86_has_avx512vnni, uq_fill__avx512vnni},
 #elif defined(__aarch64__)
     {"neon", has_neon, uq_fill__neon},
     {"dotprod", has_dotprod, uq_fill__dotprod},

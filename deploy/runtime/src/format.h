@@ -11,13 +11,15 @@
 namespace uq {
 
 constexpr uint8_t kMagic[8] = {0x89, 'U', 'Q', 'M', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;          // the newest that is read; older ones are read too
+constexpr uint32_t kCodebookVersion = 2;  // the first that has codebooks
 constexpr uint32_t kMaxChannels = 1u << 16;
 constexpr uint32_t kMaxExtent = 1u << 16;
 constexpr uint32_t kMaxCount = 1u << 12;
 constexpr uint32_t kMaxName = 1u << 12;
 constexpr uint32_t kMaxPhases = 512;
 constexpr uint64_t kMaxReach = 1u << 30;
+constexpr uint32_t kLevels = 16;  // int8 places of a codebook
 
 enum Section : uint32_t {
     kProgram = 0,
@@ -33,7 +35,7 @@ enum Section : uint32_t {
 
 enum OpKind : uint32_t { kQuantize = 1, kConv, kUpsample, kMaxPool, kAdd, kPointwise, kConcat, kPad, kOpKindEnd };
 
-enum WeightKind : uint32_t { kTwosComplement = 1, kBinary = 2, kFloat32 = 3 };
+enum WeightKind : uint32_t { kTwosComplement = 1, kBinary = 2, kFloat32 = 3, kCodebook = 4 };
 
 enum EpilogueFlags : uint32_t { kEpilogue = 1, kSlope = 2, kSecond = 4, kInstanceNorm = 8 };
 
@@ -117,7 +119,8 @@ struct FileOp {
     uint64_t offset2;
     uint64_t norm_weight;
     uint64_t norm_bias;
-    uint8_t reserved[40];
+    uint64_t codebook;
+    uint8_t reserved[32];
 };
 
 struct FileLabel {

@@ -42,9 +42,10 @@ struct Epilogue {
 };
 
 // How a convolution is computed. kBytes: the chosen ByteConv, tap by tap. kWinograd: the chosen ByteConv on transformed
-// tiles. kWords: conv_w16a16. kFloat: conv_w32a32.
-enum class Scheme : uint8_t { kBytes, kWinograd, kWords, kFloat };
+// tiles. kWords: conv_w16a16. kFloat: conv_w32a32. kBits: the BitConv on planes of bits.
+enum class Scheme : uint8_t { kBytes, kWinograd, kWords, kFloat, kBits };
 
+constexpr uint32_t kMaxPatchTaps = 256;
 constexpr uint32_t kPositions = 16;  // of a Winograd tile
 
 struct Tap {
@@ -70,7 +71,7 @@ struct Conv {
     bool patches;              // few input channels: the window becomes one tap of taps * channels
     const ByteConv* kernel;    // of kBytes and kWinograd
     const char* reason;        // why this scheme
-    uint32_t element_bytes;    // of an unpacked input channel: 1, 2, 4
+    uint32_t element_bytes;    // of an unpacked input channel: 1, 2, 4; of kBits: of a word of 32 channels
     uint32_t group;            // input channels a step
     uint32_t steps_a_tap;      // groups that cover the widest block's input channels
     uint32_t padded_channels;  // of the unpacked input rows
@@ -81,13 +82,24 @@ struct Conv {
     uint32_t blocks;
     uint32_t output_step[3];
     uint32_t input_step[3];
+    BitForm form;                         // of kBits
+    uint32_t planes;                      // bits of an entering code
+    uint32_t words;                       // of a plane of a pixel
+    uint32_t runs;                        // over the codes: 2 where both bits of a weight are counted
     int32_t entry_offset;                 // a code enters as code + entry_offset
     uint8_t position_offset[kPositions];  // and a transformed one as that + position_offset, modulo 256
     Array<Phase> phases;
 
+    // Words of weights that a step has for an output channel.
+    uint32_t step_words() const { return form == kBitSign ? 2 : 1; }
     uint32_t parts() const { return scheme == Scheme::kWinograd ? kPositions : 1; }
     // The input channels [first, first + steps * group) that block b reads.
     uint32_t first_channel(uint32_t b) const { return b * kBlock / group_outputs * group_inputs; }
+    // The channels that the outputs of block b have, from there to the last.
+    uint32_t block_inputs(uint32_t b, uint32_t outputs) const {
+        const uint32_t end = (b + 1) * kBlock < outputs ? (b + 1) * kBlock : outputs;
+        return ((end - 1) / group_outputs + 1) * group_inputs - first_channel(b);
+    }
     // Taps as the kernels see them, of one part.
     uint32_t kernel_taps(const Phase& phase) const {
         if (patches) return phase.taps.size() ? 1 : 0;
@@ -118,8 +130,10 @@ struct Op {
     uint32_t weight_kind;
     uint32_t row_bytes;
     const uint8_t* weights;
+    const int8_t* levels;  // 16, by weight code, of weights that are not two's complement; else null
     float input_gain[2];
     bool has_epilogue;
+    bool saturates_at_zero;  // a ReLU that its codes' lower end stands for
     Epilogue epilogue;
     Conv conv;
 };
@@ -134,7 +148,7 @@ struct Mapping {
 
 struct uq_model {
     uq::Mapping mapping;
-    const char* forced_scheme;  // UNETQ_SCHEME: "direct" or "winograd" wherever it holds; null: the cheapest
+    const char* forced_scheme;  // UNETQ_SCHEME: "direct", "winograd" or "bits" wherever it holds; null: the cheapest
     uq::Kernels kernels;
     const uq::FileProgram* program;
     const uq::FileLabel* labels;

@@ -1,4 +1,4 @@
-// The largest items first, each as low as it can lie beside those placed before it.
+// One after the other, each as low as it can lie beside those placed before it; of several orders the best is taken.
 #include "placement.h"
 
 namespace uq {
@@ -8,17 +8,34 @@ bool apart(const Item& a, const Item& b) {
     return a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset;
 }
 
+uint64_t by_size(const Item& item) {
+    return item.bytes;
+}
+uint64_t by_time(const Item& item) {
+    return UINT32_MAX - item.first;
+}
+uint64_t by_life(const Item& item) {
+    return item.last - item.first;
+}
+uint64_t by_area(const Item& item) {
+    return product(item.bytes, item.last - item.first + 1);
+}
+
+using Rank = uint64_t (*)(const Item&);
+constexpr Rank kRanks[] = {by_size, by_area, by_life, by_time};
+
 class Placer {
   public:
     explicit Placer(Array<Item>* items) : items_(*items) {}
 
-    uint64_t place() {
+    // By rank falling, and among equals by size.
+    uint64_t place(Rank rank) {
         const size_t n = items_.size();
         if (n == 0) return 0;
         if (!order_.allocate(n)) return kTooLarge;
-        for (size_t i = 0; i < n; ++i) {  // insertion sort, by size falling
+        for (size_t i = 0; i < n; ++i) {  // insertion sort
             size_t at = i;
-            for (; at > 0 && items_[order_[at - 1]].bytes < items_[i].bytes; --at) order_[at] = order_[at - 1];
+            for (; at > 0 && before(items_[i], items_[order_[at - 1]], rank); --at) order_[at] = order_[at - 1];
             order_[at] = static_cast<uint32_t>(i);
         }
         uint64_t arena = 0;
@@ -32,6 +49,11 @@ class Placer {
     }
 
   private:
+    static bool before(const Item& a, const Item& b, Rank rank) {
+        const uint64_t x = rank(a), y = rank(b);
+        return x != y ? x > y : a.bytes > b.bytes;
+    }
+
     bool fits(uint32_t index, uint64_t offset) {
         Item item = items_[index];
         item.offset = offset;
@@ -70,7 +92,16 @@ class Placer {
 }  // namespace
 
 uint64_t place_items(Array<Item>* items) {
-    return Placer(items).place();
+    Placer placer(items);
+    Rank best = kRanks[0];
+    uint64_t least = kTooLarge;
+    for (Rank rank : kRanks) {
+        const uint64_t arena = placer.place(rank);
+        if (arena >= least) continue;
+        least = arena;
+        best = rank;
+    }
+    return placer.place(best);
 }
 
 }  // namespace uq

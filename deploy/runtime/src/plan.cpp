@@ -102,6 +102,27 @@ void choose_fused(uq_layout* layout) {
     }
 }
 
+// Max-pools that take the rows of a convolution as they are finished, while these are in the cache. One thread, in 2-D:
+// the rows come in order then.
+void choose_pools(uq_layout* layout) {
+    const uq_model& model = *layout->model;
+    for (size_t i = 0; i < model.ops.size(); ++i) {
+        layout->pool[i] = kNoOp;
+        const Op& op = model.ops[i];
+        if (layout->threads > 1 || op.kind != kConv || op.epilogue.norm_weight || op.conv.phases.size() > 1) continue;
+        if (conv_passes(op.conv) > 1 || layout->places[op.output].size[0] > 1) continue;
+        for (size_t k = i + 1; k < model.ops.size() && layout->pool[i] == kNoOp; ++k)
+            if (model.ops[k].kind == kMaxPool && model.ops[k].inputs[0] == op.output)
+                layout->pool[i] = static_cast<uint32_t>(k);
+    }
+}
+
+// The operation during which operation number op runs.
+uint32_t host_of(const uq_layout& layout, uint32_t op) {
+    const uint32_t maker = layout.maker[layout.model->ops[op].inputs[0]];
+    return maker != kNoOp && layout.pool[maker] == op ? maker : op;
+}
+
 // A fused operation runs by itself only to be traced: a row, and what making it takes.
 uint64_t traced_row_bytes(const uq_layout& layout, const Op& op) {
     Carver carver(nullptr);
@@ -134,7 +155,7 @@ class Lifetimes {
             if (shared > kMaxBytes || bytes > kMaxBytes || shared + bytes > SIZE_MAX / 8)
                 return fail(UQ_BAD_SIZE, "%.80s: its working memory cannot be addressed. Use a smaller image.",
                             op.name);
-            const auto at = static_cast<uint32_t>(i);
+            const uint32_t at = host_of(*layout_, static_cast<uint32_t>(i));
             if (!items_.append(Item{padded(shared) + bytes, 0, at, at, kNoItem, 0})) return no_memory();
         }
         return UQ_OK;
@@ -169,7 +190,10 @@ class Lifetimes {
         Item item = {padded(layout_->places[tensor].bytes), 0, 0, 0, kNoItem, 0};
         for (uint32_t i = 0; i < model_.ops.size(); ++i) {
             const Op& op = model_.ops[i];
-            if (op.output == tensor) item.first = item.last = i;
+            if (op.output == tensor) {
+                item.first = host_of(*layout_, i);
+                item.last = i;
+            }
             for (uint32_t k = 0; k < op.input_count; ++k) {
                 if (op.inputs[k] != tensor) continue;
                 const uint32_t reader = layout_->fused[i] ? reader_of(op.output, i) : i;
@@ -239,6 +263,7 @@ uq_status plan(uq_layout* layout, const uint32_t size[3]) {
     if (status != UQ_OK) return status;
     choose_memory(layout);
     choose_fused(layout);
+    choose_pools(layout);
     fill_info(layout);
     return place_all(layout);
 }
@@ -289,7 +314,7 @@ uq_status uq_plan_threads(const uq_model* model, uint32_t depth, uint32_t height
     const size_t tensors = model->tensors.size(), ops = model->ops.size();
     uq_status status = UQ_OK;
     if (!fresh->places.allocate(tensors) || !fresh->maker.allocate(tensors) || !fresh->work_offset.allocate(ops) ||
-        !fresh->fused.allocate(ops))
+        !fresh->fused.allocate(ops) || !fresh->pool.allocate(ops))
         status = uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout.");
     const uint32_t size[3] = {depth, height, width};
     if (status == UQ_OK) status = uq::plan(fresh, size);

@@ -14,6 +14,7 @@
 // that its start value takes away 4 entry_offset * sum(w) as well.
 #include <stdio.h>
 
+#include "bits.h"
 #include "prove.h"
 
 namespace uq {
@@ -21,55 +22,6 @@ namespace {
 
 constexpr int64_t kInt32Limit = INT32_MAX;
 constexpr uint32_t kCentre = 5;  // position (1, 1)
-
-// Phase origins are counted with the width innermost.
-bool make_phases(Op* op) {
-    Conv& conv = op->conv;
-    bool transposed = op->mode == 1;
-    uint32_t count = 1;
-    for (int a = 0; a < 3; ++a) {
-        conv.output_step[a] = transposed ? op->stride[a] : 1;
-        conv.input_step[a] = transposed ? 1 : op->stride[a];
-        count *= conv.output_step[a];
-    }
-    if (!conv.phases.allocate(count)) return false;
-    for (uint32_t p = 0; p < count; ++p) {
-        Phase& phase = conv.phases[p];
-        uint32_t rest = p;
-        for (int a = 2; a >= 0; --a) {
-            phase.origin[a] = rest % conv.output_step[a];
-            rest /= conv.output_step[a];
-        }
-        uint32_t index = 0;
-        for (uint32_t d = 0; d < op->kernel[0]; ++d) {
-            for (uint32_t h = 0; h < op->kernel[1]; ++h) {
-                for (uint32_t w = 0; w < op->kernel[2]; ++w, ++index) {
-                    const uint32_t k[3] = {d, h, w};
-                    Tap tap = {{0, 0, 0}, index};
-                    bool mine = true;
-                    for (int a = 0; a < 3; ++a) {
-                        int64_t reach = static_cast<int64_t>(k[a]) * op->dilation[a] - op->before[a];
-                        // Transposed: output o takes input i where i * stride + reach = o.
-                        int64_t offset = transposed ? static_cast<int64_t>(phase.origin[a]) - reach : reach;
-                        if (transposed) {
-                            mine = mine && remainder(offset, op->stride[a]) == 0;
-                            offset = floor_div(offset, op->stride[a]);
-                        }
-                        tap.offset[a] = static_cast<int32_t>(offset);
-                    }
-                    if (!mine) continue;
-                    bool first = phase.taps.size() == 0;
-                    if (!phase.taps.append(tap)) return false;
-                    for (int a = 0; a < 3; ++a) {
-                        if (first || tap.offset[a] < phase.least[a]) phase.least[a] = tap.offset[a];
-                        if (first || tap.offset[a] > phase.most[a]) phase.most[a] = tap.offset[a];
-                    }
-                }
-            }
-        }
-    }
-    return true;
-}
 
 struct Candidate {
     Scheme scheme;
@@ -101,7 +53,8 @@ const char* no_winograd(const Op& op, const Tensor& input) {
 bool wants_patches(const Op& op, const Conv& conv) {
     const uint64_t taps = static_cast<uint64_t>(op.kernel[0]) * op.kernel[1] * op.kernel[2];
     if (op.mode == 1 || op.groups > 1 || taps == 1 || conv.scheme == Scheme::kFloat) return false;
-    if (conv.scheme == Scheme::kWinograd || conv.input_channels > 4 || taps * conv.input_channels > 256) return false;
+    if (conv.scheme == Scheme::kWinograd || conv.input_channels > 4 || taps * conv.input_channels > kMaxPatchTaps)
+        return false;
     return round_up(static_cast<uint32_t>(taps) * conv.input_channels, conv.group) <
            taps * round_up(conv.input_channels, conv.group);
 }
@@ -113,12 +66,14 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
     conv.kernel = candidate.kernel;
     conv.element_bytes = candidate.kernel ? 1 : candidate.scheme == Scheme::kWords ? 2 : 4;
     conv.group = candidate.kernel ? candidate.kernel->group : 4 / conv.element_bytes;
+    conv.form = kBitXor;
     conv.entry_offset = entry_offset(input, candidate.kernel);
     conv.input_channels = 0;
     for (uint32_t i = 0; i < op->input_count; ++i) conv.input_channels += model.tensors[op->inputs[i]].channels;
     conv.group_inputs = conv.input_channels / op->groups;
     conv.group_outputs = op->output_channels / op->groups;
     conv.blocks = (op->output_channels + kBlock - 1) / kBlock;
+    if (conv.scheme == Scheme::kBits) return choose_bit_shape(model, op);
     conv.patches = wants_patches(*op, conv);
     conv.window_channels = conv.patches ? conv.input_channels : round_up(conv.input_channels, conv.group);
     conv.padded_channels = conv.window_channels;
@@ -130,8 +85,7 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
     }
     uint32_t widest = 0;
     for (uint32_t b = 0; b < conv.blocks; ++b) {
-        const uint32_t end = (b + 1) * kBlock < op->output_channels ? (b + 1) * kBlock : op->output_channels;
-        const uint32_t width = ((end - 1) / conv.group_outputs + 1) * conv.group_inputs - conv.first_channel(b);
+        const uint32_t width = conv.block_inputs(b, op->output_channels);
         if (width > widest) widest = width;
     }
     conv.steps_a_tap = (widest + conv.group - 1) / conv.group;
@@ -148,6 +102,7 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
 // Of one output pixel, without flushes.
 double nominal_cost(const uq_model& model, const Op& op) {
     const Conv& conv = op.conv;
+    if (conv.scheme == Scheme::kBits) return bit_cost(*model.kernels.bit_conv, conv);
     const double outputs = static_cast<double>(conv.blocks) * kBlock;
     const double inputs = static_cast<double>(conv.steps_a_tap) * conv.group;
     double taps = 0;
@@ -212,6 +167,12 @@ uq_status prepare_block(const uq_model& model, Op* op, Phase* phase, uint32_t bl
     const uint32_t taps = conv.kernel_taps(*phase);
     const size_t steps = static_cast<size_t>(taps) * conv.steps_a_tap;
     const bool winograd = conv.scheme == Scheme::kWinograd;
+    if (conv.scheme == Scheme::kBits) {
+        auto* weights = reinterpret_cast<uint32_t*>(unpacked->weights.data());
+        unpack_bit_block(*op, *phase, block, weights);
+        bit_start(conv, *phase, weights, &phase->start[block * kBlock]);
+        return UQ_OK;
+    }
     Range entering = {codes.low + conv.entry_offset, codes.high + conv.entry_offset};
     const int32_t span = entering.high - entering.low;
     if (winograd) entering = conv.kernel->signed_codes ? Range{-2 * span, 2 * span} : Range{0, 4 * span};
@@ -289,7 +250,7 @@ uq_status check_sums(const uq_model& model, const Op& op, bool* four_times) {
         for (uint64_t first = 0; first < count; first += kChunk) {
             const uint32_t n = count - first < kChunk ? static_cast<uint32_t>(count - first) : kChunk;
             model.kernels.unpack_weights(op.weights + static_cast<uint64_t>(oc) * op.row_bytes, first, n,
-                                         op.weight_bits, op.weight_kind == kBinary, weights);
+                                         op.weight_bits, op.levels, weights);
             for (uint32_t i = 0; i < n; ++i) size += weights[i] < 0 ? -weights[i] : weights[i];
         }
         if (size * largest > kInt32Limit)
@@ -300,26 +261,36 @@ uq_status check_sums(const uq_model& model, const Op& op, bool* four_times) {
     return UQ_OK;
 }
 
-// All candidates of the byte schemes, the nominally cheapest first.
-bool list_candidates(const uq_model& model, Op* op, bool winograd, Array<Candidate>* list) {
-    const char* forced = model.forced_scheme;
-    for (uint32_t k = 0; k < model.kernels.byte_conv_count; ++k) {
-        constexpr Scheme kSchemes[] = {Scheme::kBytes, Scheme::kWinograd};
-        for (Scheme scheme : kSchemes) {
-            if (scheme == Scheme::kWinograd && !winograd) continue;
-            Candidate candidate = {scheme, &model.kernels.byte_convs[k], 0};
-            choose_shape(model, op, candidate);
-            candidate.cost = nominal_cost(model, *op);
-            if (forced && strcmp(forced, scheme == Scheme::kBytes ? "direct" : "winograd") != 0) candidate.cost *= 1e6;
-            if (!list->append(candidate)) return false;
-            for (size_t i = list->size() - 1; i > 0 && (*list)[i].cost < (*list)[i - 1].cost; --i) {
-                const Candidate other = (*list)[i];
-                (*list)[i] = (*list)[i - 1];
-                (*list)[i - 1] = other;
-            }
-        }
+// Keeps the list sorted, the nominally cheapest first.
+bool add_candidate(const uq_model& model, Op* op, Candidate candidate, const char* name, Array<Candidate>* list) {
+    choose_shape(model, op, candidate);
+    candidate.cost = nominal_cost(model, *op);
+    if (model.forced_scheme && strcmp(model.forced_scheme, name) != 0) candidate.cost *= 1e6;
+    if (!list->append(candidate)) return false;
+    for (size_t i = list->size() - 1; i > 0 && (*list)[i].cost < (*list)[i - 1].cost; --i) {
+        const Candidate other = (*list)[i];
+        (*list)[i] = (*list)[i - 1];
+        (*list)[i - 1] = other;
     }
     return true;
+}
+
+bool list_candidates(const uq_model& model, Op* op, bool winograd, bool bits, Array<Candidate>* list) {
+    for (uint32_t k = 0; k < model.kernels.byte_conv_count; ++k) {
+        const ByteConv* kernel = &model.kernels.byte_convs[k];
+        if (!add_candidate(model, op, Candidate{Scheme::kBytes, kernel, 0}, "direct", list)) return false;
+        if (winograd && !add_candidate(model, op, Candidate{Scheme::kWinograd, kernel, 0}, "winograd", list))
+            return false;
+    }
+    return !bits || add_candidate(model, op, Candidate{Scheme::kBits, nullptr, 0}, "bits", list);
+}
+
+const char* reason(const uq_model& model, Scheme scheme, const char* no_winograd) {
+    if (scheme == Scheme::kWords) return "one step of 8-bit products can leave every narrow lane";
+    if (scheme == Scheme::kWinograd) return "3x3 with stride 1, and its transforms fit bytes";
+    if (scheme == Scheme::kBits) return "few bits: cheapest counted one against one";
+    if (no_winograd) return no_winograd;
+    return model.forced_scheme ? "UNETQ_SCHEME asks for it" : "cheaper than transforming this few channels";
 }
 
 }  // namespace
@@ -341,19 +312,20 @@ uq_status prepare_conv(const uq_model& model, Op* op) {
     const char* obstacle = no_winograd(*op, input);
     if (!obstacle && !four_times) obstacle = "four times its sums leave int32";
     Array<Candidate> candidates;
-    if (!list_candidates(model, op, !obstacle, &candidates)) return no_memory(*op);
+    if (!list_candidates(model, op, !obstacle, !no_bits(*op, input), &candidates)) return no_memory(*op);
     Candidate best = {Scheme::kWords, nullptr, 0};
     bool prepared = false;
     for (size_t i = 0; i < candidates.size(); ++i) {
         Candidate candidate = candidates[i];
-        if (best.kernel && candidate.cost >= best.cost) break;
+        const bool found = best.scheme != Scheme::kWords;
+        if (found && candidate.cost >= best.cost) break;
         choose_shape(model, op, candidate);
         status = prepare_blocks(model, op, &holds, &candidate.cost);
         if (status != UQ_OK) return status;
         prepared = false;
         if (!holds && candidate.scheme == Scheme::kWinograd && !obstacle)
             obstacle = "its transformed weights leave a lane";
-        if (!holds || (best.kernel && candidate.cost >= best.cost)) continue;
+        if (!holds || (found && candidate.cost >= best.cost)) continue;
         best = candidate;
         prepared = true;
     }
@@ -361,10 +333,7 @@ uq_status prepare_conv(const uq_model& model, Op* op) {
         choose_shape(model, op, best);
         status = prepare_blocks(model, op, &holds, &cost);
     }
-    op->conv.reason = best.scheme == Scheme::kWords      ? "one step of 8-bit products can leave every narrow lane"
-                      : best.scheme == Scheme::kWinograd ? "3x3 with stride 1, and its transforms fit bytes"
-                      : obstacle                         ? obstacle
-                                                         : "cheaper than transforming this few channels";
+    op->conv.reason = reason(model, best.scheme, obstacle);
     return status;
 }
 

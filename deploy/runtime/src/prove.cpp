@@ -46,13 +46,13 @@ bool transformed_weights_fit(const int8_t* taps, size_t count) {
         int32_t half[4][3];
         for (uint32_t x = 0; x < 3; ++x) {
             const int32_t g0 = taps[x * count + i], g1 = taps[(3 + x) * count + i], g2 = taps[(6 + x) * count + i];
-            half[0][x] = 2 * g0;
+            half[0][x] = g0;
             half[1][x] = g0 + g1 + g2;
             half[2][x] = g0 - g1 + g2;
-            half[3][x] = 2 * g2;
+            half[3][x] = g2;
         }
         for (const auto& h : half) {
-            const int32_t u[4] = {2 * h[0], h[0] + h[1] + h[2], h[0] - h[1] + h[2], 2 * h[2]};
+            const int32_t u[4] = {h[0], h[0] + h[1] + h[2], h[0] - h[1] + h[2], h[2]};
             for (int32_t value : u)
                 if (value < INT8_MIN || value > INT8_MAX) return false;
         }

@@ -6,6 +6,9 @@
 
 namespace uq {
 
+// Phases and their taps; false when there is no memory.
+bool make_phases(Op* op);
+
 // Closed range of what enters a kernel.
 struct Range {
     int32_t low;

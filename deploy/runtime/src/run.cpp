@@ -1,18 +1,19 @@
 // Runs a layout: checks the call, executes the operations in order, hands tensors out where they are asked for.
 #include <math.h>
 
+#include "ops/conv_shape.h"
 #include "ops/ops.h"
 #include "pool.h"
 
 namespace uq {
 namespace {
 
-bool execute(Run* run, const Op& op, uint8_t* shared, uint8_t* work, Share share) {
+bool execute(Run* run, const Op& op, uint32_t pass, uint8_t* shared, uint8_t* work, Share share) {
     switch (op.kind) {
         case kQuantize:
             return run_quantize(run, op, work, share);
         case kConv:
-            return run_conv(run, op, shared, work, share);
+            return run_conv(run, op, pass, shared, work, share);
         case kMaxPool:
             return run_max_pool(run, op, work, share);
         case kUpsample:
@@ -41,7 +42,8 @@ struct Round {
     uint8_t* shared;
     uint8_t* work;  // of the first thread; the others' follow
     uint64_t work_bytes;
-    bool weights;  // the first of a convolution's two passes
+    uint32_t pass;  // of a convolution
+    bool weights;   // they are unpacked before the pass
 };
 
 void run_share(void* context, uint32_t part) {
@@ -49,9 +51,9 @@ void run_share(void* context, uint32_t part) {
     const Share share = {part, round.run->layout->threads};
     uint8_t* work = round.work + part * round.work_bytes;
     if (round.weights)
-        prepare_conv_weights(round.run, *round.op, round.shared, work, share);
+        prepare_conv_weights(round.run, *round.op, round.pass, round.shared, work, share);
     else
-        execute(round.run, *round.op, round.shared, work, share);
+        execute(round.run, *round.op, round.pass, round.shared, work, share);
 }
 
 // False when the run was cancelled.
@@ -59,15 +61,18 @@ bool run_operation(Run* run, uint32_t index) {
     const uq_layout& layout = *run->layout;
     const Op& op = layout.model->ops[index];
     if (layout.fused[index]) return true;
-    Round round = {run, &op, run->arena + layout.work_offset[index], nullptr, padded(work_bytes(layout, op)), false};
+    const uint32_t maker = layout.maker[op.inputs[0]];
+    if (maker != kNoOp && layout.pool[maker] == index) return true;  // done with the convolution's rows
+    Round round = {run, &op, run->arena + layout.work_offset[index], nullptr, padded(work_bytes(layout, op)), 0, false};
     round.work = round.shared + padded(shared_bytes(layout, op));
     uq_pool* pool = pool_of(run->options);
-    if (op.kind == kConv) {
-        round.weights = true;
-        run_parts(pool, layout.threads, run_share, &round);
+    const uint32_t passes = op.kind == kConv ? conv_passes(op.conv) : 1;
+    for (; round.pass < passes && !run->cancelled; ++round.pass) {
+        round.weights = op.kind == kConv;
+        if (round.weights) run_parts(pool, layout.threads, run_share, &round);
         round.weights = false;
+        run_parts(pool, layout.threads, run_share, &round);
     }
-    run_parts(pool, layout.threads, run_share, &round);
     return !run->cancelled;
 }
 

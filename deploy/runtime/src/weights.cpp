@@ -1,5 +1,5 @@
 // Packed weights to what the kernels read.
-#include "model.h"
+#include "bits.h"
 
 namespace uq {
 namespace {
@@ -23,7 +23,7 @@ void unpack_rows(const Kernels& kernels, const Op& op, uint32_t block, uint64_t 
     for (uint32_t o = 0; o < outputs; ++o) {
         const uint32_t oc = block * kBlock + o;
         kernels.unpack_weights(op.weights + static_cast<uint64_t>(oc) * op.row_bytes, first, count, op.weight_bits,
-                               op.weight_kind == kBinary, rows + o * stride + channel_shift(conv, block, oc));
+                               op.levels, rows + o * stride + channel_shift(conv, block, oc));
     }
 }
 
@@ -51,6 +51,7 @@ void interleave(const Conv& conv, const int8_t* rows, Element* dst) {
 // Rows of one tap, and all taps of a block before they are transformed.
 uint64_t weight_scratch_bytes(const Op& op) {
     const Conv& conv = op.conv;
+    if (conv.scheme == Scheme::kBits) return 0;
     const uint64_t rows = static_cast<uint64_t>(kBlock) * conv.steps_a_tap * conv.group;
     return conv.scheme == Scheme::kWinograd ? rows * (1 + conv.phases[0].taps.size()) : rows;
 }
@@ -58,6 +59,7 @@ uint64_t weight_scratch_bytes(const Op& op) {
 void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint32_t block, void* dst,
                   int8_t* scratch) {
     const Conv& conv = op.conv;
+    if (conv.scheme == Scheme::kBits) return unpack_bit_block(op, phase, block, static_cast<uint32_t*>(dst));
     const uint64_t tap_bytes = conv.steps_a_tap * conv.step_bytes();
     const uint32_t stride = conv.steps_a_tap * conv.group;
     const uint32_t taps = static_cast<uint32_t>(phase.taps.size());

@@ -27,7 +27,7 @@ struct Segment {
     uint32_t flush;  // narrow lanes must be widened after this segment: the next step could leave them
 };
 
-// Output pixels against one block of 16 output channels and a range of segments.
+// Output pixels against a block of 16 output channels, or a pair of them, and a range of segments.
 struct ConvTile {
     const uint8_t* rows;            // unpacked, padded input rows
     const uint32_t* pixel_offsets;  // byte offset in rows of each pixel's first tap origin
@@ -38,6 +38,12 @@ struct ConvTile {
     const void* weights;   // [step][16][group]: the steps of the segments, one after the other
     const int32_t* start;  // [16]: what the sums begin with; null: they are added to
     void* sums;            // [pixel][16]: int32, or float32 for conv_w32a32
+
+    // The same pixels against one more block, where ByteConv::pairs: its weights, start and sums lie so far behind.
+    bool pair = false;
+    size_t weight_stride = 0;  // bytes
+    size_t start_stride = 0;   // values
+    size_t sum_stride = 0;     // values
 };
 
 // A convolution of bytes: int8 weights, and codes that enter as uint8 or as int8.
@@ -50,14 +56,51 @@ struct ByteConv {
     void (*run)(const ConvTile& tile);
     // 16 rows (row_stride bytes apart) of group * steps codes to [step][16][group].
     void (*interleave)(const int8_t* rows, size_t row_stride, uint32_t steps, int8_t* dst);
-    uint32_t group;      // input channels a step; the weights of a step are [16][group]
-    bool signed_codes;   // codes enter as int8, else as uint8
-    uint32_t lane_bits;  // 32: nothing to flush; 16; 8
+    uint32_t group;           // input channels a step; the weights of a step are [16][group]
+    bool signed_codes;        // codes enter as int8, else as uint8
+    uint32_t lane_bits;       // 32: nothing to flush; 16; 8
     uint8_t lane[kMaxGroup];  // the lane (of one output channel) that channel i of a step is summed in
     // Measured once on a processor that has the instruction set: nanoseconds for 1000 multiply-accumulates, and for
     // one flush of one output channel of one pixel. Only their ratios decide.
     float mac_cost;
     float flush_cost;
+    bool pairs = false;  // run takes pairs of blocks, with lanes of 32 bits only: flushes differ from block to block
+};
+
+// How bit-serial sums are counted from a word of 32 weights and one of 32 bits of codes:
+enum BitForm : uint32_t {
+    kBitXor,   // popcount(w ^ u): weights -1 and +1
+    kBitAnd,   // popcount(w & u)
+    kBitSign,  // popcount((u & positive) | (~u & negative)): weights -1, 0 and +1
+    kBitForms
+};
+
+// Output pixels against one block of 16 output channels and a run of steps. A step is 32 input channels at one tap.
+// The bits of codes lie [tile][plane][step][pixel of the tile], the lowest plane first: the pixels of a tile side by
+// side, so that there is one address, and nothing of a tap left.
+struct BitTile {
+    const uint32_t* codes;
+    size_t tile_stride;  // words from tile to tile, and from plane to plane
+    size_t plane_stride;
+    uint32_t planes;
+    uint32_t pixel_count;  // codes and sums go on to a multiple of the tile
+    uint32_t steps;
+    const uint32_t* weights;  // [step][16], kBitSign: [step][positive, negative][16]
+    const int32_t* start;     // [16]: what the sums begin with; null: they are added to
+    int32_t* sums;            // [pixel][16] += factor * sum over planes of 2^plane * count
+    int32_t factor;           // 1, -1 or -2
+};
+
+struct BitConv {
+    uint32_t tile_pixels;  // divides kTilePixels
+    uint32_t capacity;     // steps * (2^planes - 1) of a tile, at most
+    struct {
+        const char* name;
+        void (*run)(const BitTile& tile);
+        float mac_cost;  // for 1000 products of a bit and a bit, in the unit of ByteConv
+    } forms[kBitForms];
+    float word_cost;  // for 1000 words of codes put into place
+    float sum_cost;   // for 1000 sums of a run
 };
 
 // Float parameters of an epilogue for a run of channels; those that are absent are null.
@@ -97,8 +140,10 @@ struct Kernels {
     // Bytes (two's complement or unsigned codes) to packed codes.
     void (*store_codes)(const uint8_t* src, size_t src_stride, const PackedRow& row);
 
-    // Packed weights first … first + count of a row to int8. binary: bit 0 is -1, bit 1 is +1.
-    void (*unpack_weights)(const uint8_t* row, uint64_t first, uint32_t count, uint32_t bits, bool binary, int8_t* dst);
+    // Packed weights first … first + count of a row to int8: two's complement, or where levels is not null (bits is
+    // then at most 4) levels[code], of which there are 16.
+    void (*unpack_weights)(const uint8_t* row, uint64_t first, uint32_t count, uint32_t bits, const int8_t* levels,
+                           int8_t* dst);
 
     // sums[pixel][oc] = start[oc] + input . weights over the segments (see ConvTile). The candidates of the byte
     // scheme, from which prepare.cpp takes the cheapest that holds; the words, for what no candidate can hold (int16
@@ -106,6 +151,7 @@ struct Kernels {
     // the steps, each operation rounded; start is not read, the sums begin with 0 where it is not null).
     const ByteConv* byte_convs;
     uint32_t byte_conv_count;
+    const BitConv* bit_conv;
     void (*conv_w16a16)(const ConvTile& tile);
     void (*conv_w32a32)(const ConvTile& tile);
 
@@ -114,7 +160,7 @@ struct Kernels {
     // dst[position * position_stride + t * channels + c]; offset[p] is added at position p.
     void (*winograd_input)(const uint8_t* const rows[4], uint32_t tiles, uint32_t channels, const uint8_t* offset,
                            uint8_t* dst, size_t position_stride);
-    // Nine taps of a block, count bytes each, to 16 positions, count bytes each (four times the filter transform).
+    // Nine taps of a block, count bytes each, to 16 positions, count bytes each.
     void (*winograd_weights)(const int8_t* taps, size_t count, int8_t* dst);
     // sums[position][tile][16] (position_stride in values) of tiles to two rows of pixels, divided by 4. Columns are
     // those of the output: an odd one leaves half of the last tile; row1 may be null.
@@ -134,6 +180,8 @@ struct Kernels {
     void (*quantize)(const float* src, size_t count, const Target& target, uint8_t* dst);
 
     void (*maximum)(const uint8_t* src, size_t count, uint8_t* dst);  // dst = max(dst, src)
+    // dst[pixel][channel] = the larger of two neighbouring pixels of src, which has 2 * pixels.
+    void (*maximum_pairs)(const uint8_t* src, uint32_t pixels, uint32_t channels, uint8_t* dst);
     // dst = sum of weights[i] * rows[i]
     void (*blend_rows)(const uint8_t* const* rows, const uint16_t* weights, uint32_t row_count, size_t count,
                        uint16_t* dst);

@@ -9,6 +9,7 @@
 //
 // Threads take strips of their own, or blocks of their own where there are too few strips; either way nothing that one
 // writes is read by another.
+#include "bits.h"
 #include "winograd.h"
 
 namespace uq {
@@ -27,42 +28,50 @@ Span share(uint64_t count, Share which) {
 
 class ConvRun {
   public:
-    ConvRun(Run* run, const Op& op, const ConvWeights& weights, const ConvWork& work, Share which)
+    ConvRun(Run* run, const Op& op, const Pass& pass, const uint8_t* weights, const ConvWork& work, Share which)
         : run_(run),
           kernels_(run->model->kernels),
           op_(op),
           conv_(op.conv),
           output_(run->layout->places[op.output].size),
+          pass_(pass),
           weights_(weights),
           work_(work),
           which_(which),
           window_(run, op, work),
-          target_(run->model->tensors[op.output].target()) {}
+          target_(run->model->tensors[op.output].target()) {
+        if (op.saturates_at_zero) target_.low = 0.0f;
+    }
 
     bool plain() {
         for (size_t p = 0; p < conv_.phases.size(); ++p) {
             if (!start_phase(p)) continue;
             const bool by_blocks = strips() < 2 * which_.parts;
             const Span mine = by_blocks ? Span{0, strips()} : share(strips(), which_);
-            const Span blocks = by_blocks ? share(conv_.blocks, which_) : Span{0, conv_.blocks};
+            const Span blocks = by_blocks ? my_blocks() : Span{pass_.first_block, pass_.end_block};
             if (blocks.begin == blocks.end) continue;
             for (uint32_t s = mine.begin; s < mine.end; ++s) {
                 start_strip(s);
                 for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
                     start_chunk();
-                    for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
-                        sum_block(b, 0);
-                        finish_block(b, 0, arrays_from(op_.epilogue.arrays, b * kBlock));
-                        if (!run_->advance(chunk_units(b), which_)) return false;
+                    for (uint32_t b = blocks.begin; b < blocks.end;) {
+                        const uint32_t count = takes_pairs(op_) && b + 1 < blocks.end ? 2 : 1;
+                        const uint64_t apart = padded_pixels(chunk_pixels());
+                        sum_blocks(b, count, 0, apart);
+                        for (uint32_t i = 0; i < count; ++i, ++b) {
+                            finish_block(b, i * apart, arrays_from(op_.epilogue.arrays, b * kBlock));
+                            if (!run_->advance(chunk_units(b), which_)) return false;
+                        }
                     }
                 }
+                if (!pool_rows()) return false;
             }
         }
         return true;
     }
 
     bool normalised() {
-        const Span blocks = share(conv_.blocks, which_);
+        const Span blocks = my_blocks();
         for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
             uint64_t base = 0;
             for (size_t p = 0; p < conv_.phases.size(); ++p) {
@@ -71,7 +80,7 @@ class ConvRun {
                     start_strip(s);
                     for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
                         start_chunk();
-                        sum_block(b, base);
+                        sum_blocks(b, 1, base, 0);
                         base += chunk_pixels();
                         if (!run_->advance(chunk_units(b), which_)) return false;
                     }
@@ -106,6 +115,27 @@ class ConvRun {
     }
 
   private:
+    // The rows of the max-pool behind, as far as the rows above are finished.
+    bool pool_rows() {
+        const uint32_t index = run_->layout->pool[&op_ - run_->model->ops.data()];
+        if (index == kNoOp) return true;
+        const Op& pool = run_->model->ops[index];
+        const uint32_t* size = run_->layout->places[pool.output].size;
+        const uint64_t finished = strip_.first[1] + strip_.count[1];
+        for (; pooled_ < size[1]; ++pooled_) {
+            const uint64_t end = static_cast<uint64_t>(pooled_) * pool.stride[1] + pool.kernel[1];
+            if (end > finished + pool.before[1] && finished < output_[1]) break;
+            pool_row(run_, pool, run_->arena + run_->layout->work_offset[index], 0, pooled_);
+            if (!run_->advance(static_cast<uint64_t>(size[2]) * pool.output_channels, which_)) return false;
+        }
+        return true;
+    }
+
+    Span my_blocks() const {
+        const Span mine = share(pass_.end_block - pass_.first_block, which_);
+        return Span{pass_.first_block + mine.begin, pass_.first_block + mine.end};
+    }
+
     uint32_t used(uint32_t block) const {
         uint32_t left = op_.output_channels - block * kBlock;
         return left < kBlock ? left : kBlock;
@@ -120,7 +150,7 @@ class ConvRun {
     // False when the phase has no output. Tap offsets are relative to the first tap position of a pixel.
     bool start_phase(size_t index) {
         phase_ = &conv_.phases[index];
-        phase_weights_ = weights_.data + weight_bytes_before(conv_, index);
+        phase_index_ = index;
         g_ = conv_geometry(conv_, *phase_, output_);
         if (g_.all_pixels == 0) return false;
         window_.start_phase(*phase_, g_);
@@ -156,24 +186,11 @@ class ConvRun {
                     const uint64_t at = window_.at(d * conv_.input_step[0], h * conv_.input_step[1], 0);
                     *offset++ = static_cast<uint32_t>((at + w * conv_.input_step[2]) * pixel_bytes);
                 }
-        if (conv_.patches) make_patches();
+        if (conv_.patches) make_patches(conv_, *phase_, window_, work_, strip_.pixels());
         const uint64_t count = strip_.pixels(), end = padded_pixels(count);
         for (uint64_t p = count; p < end; ++p) work_.pixel_offsets[p] = 0;  // surplus repeats the first pixel
-    }
-
-    // Every pixel's taps side by side, after which the patches are the rows and there is one tap.
-    void make_patches() {
-        const uint64_t count = strip_.pixels(), channels = static_cast<uint64_t>(window_.pixel_bytes());
-        const uint64_t patch = static_cast<uint64_t>(conv_.padded_channels) * conv_.element_bytes;
-        const uint64_t used_bytes = phase_->taps.size() * channels;
-        for (uint64_t p = 0; p < count; ++p) {
-            uint8_t* out = work_.patches + p * patch;
-            const uint8_t* origin = window_.data() + work_.pixel_offsets[p];
-            for (size_t t = 0; t < phase_->taps.size(); ++t)
-                for (uint64_t c = 0; c < channels; ++c) *out++ = origin[work_.tap_offsets[t] + c];
-            memset(out, 0, patch - used_bytes);
-        }
-        for (uint64_t p = 0; p < count; ++p) work_.pixel_offsets[p] = static_cast<uint32_t>(p * patch);
+        if (conv_.scheme == Scheme::kBits && phase_->taps.size() > 0)
+            make_bit_patches(*kernels_.bit_conv, conv_, *phase_, window_, work_, count);
     }
 
     void place_chunk() { columns_ = g_.count[2] - column_ < g_.chunk ? g_.count[2] - column_ : g_.chunk; }
@@ -186,22 +203,22 @@ class ConvRun {
         }
     }
 
-    const uint8_t* block_weights(uint32_t block) {
-        if (weights_.resident) return phase_weights_ + block * conv_.block_bytes(*phase_);
-        unpack_block(kernels_, op_, *phase_, block, work_.weights, work_.scratch);
-        return work_.weights;
-    }
-
-    // Sums of the current chunk for one block, at pixel number base of the sums.
-    void sum_block(uint32_t block, uint64_t base) {
+    // Sums of the current chunk for one block or two, at pixel number base of the sums and `apart` pixels behind.
+    void sum_blocks(uint32_t block, uint32_t count, uint64_t base, uint64_t apart) {
         auto* sums = static_cast<int32_t*>(work_.sums) + base * kBlock;
+        const size_t sum_stride = count == 2 ? apart * kBlock : 0;
         if (phase_->taps.size() == 0) {
-            memset(sums, 0, chunk_pixels() * kBlock * sizeof(int32_t));
+            for (uint32_t i = 0; i < count; ++i)
+                memset(sums + i * sum_stride, 0, chunk_pixels() * kBlock * sizeof(int32_t));
             return;
         }
-        const uint8_t* weights = block_weights(block);
+        const uint8_t* weights = weights_ + block_offset(conv_, pass_, phase_index_, block);
         if (conv_.scheme == Scheme::kWinograd) {
-            sum_winograd(kernels_, conv_, *phase_, block, weights, chunk_, work_, sums);
+            sum_winograd(kernels_, conv_, *phase_, block, weights, chunk_, work_, sums, sum_stride);
+            return;
+        }
+        if (conv_.scheme == Scheme::kBits) {
+            sum_bits(*kernels_.bit_conv, conv_, *phase_, block, weights, work_, chunk_pixels(), sums);
             return;
         }
         int32_t single_tap = 0;
@@ -214,13 +231,17 @@ class ConvRun {
         tile.weights = weights;
         tile.start = &phase_->start[block * kBlock];
         tile.sums = sums;
+        tile.pair = count == 2;
+        tile.weight_stride = conv_.block_bytes(*phase_);
+        tile.start_stride = kBlock;
+        tile.sum_stride = sum_stride;
         uint32_t at = phase_->first_segment[block], end = phase_->first_segment[block + 1];
         while (at < end) {
             uint64_t steps = 0;
             tile.segments = &phase_->segments[at];
             tile.segment_count = 0;
-            while (at < end &&
-                   (steps == 0 || (steps + phase_->segments[at].step_count) * conv_.step_bytes() <= kRangeBytes)) {
+            while (at < end && (steps == 0 || (steps + phase_->segments[at].step_count) * conv_.step_bytes() * count <=
+                                                  kRangeBytes)) {
                 steps += phase_->segments[at++].step_count;
                 ++tile.segment_count;
             }
@@ -237,26 +258,42 @@ class ConvRun {
 
     // Epilogue and store of the current chunk for one block.
     void finish_block(uint32_t block, uint64_t base, const EpilogueArrays& arrays) {
-        const uint32_t count = static_cast<uint32_t>(chunk_pixels());
-        if (conv_.scheme == Scheme::kFloat)
-            kernels_.epilogue_f32(static_cast<const float*>(work_.sums) + base * kBlock, kBlock, count, kBlock, arrays,
-                                  target_, work_.codes, kBlock);
-        else
-            kernels_.epilogue_i32(static_cast<const int32_t*>(work_.sums) + base * kBlock, kBlock, count, kBlock,
-                                  arrays, target_, work_.codes, kBlock);
-        uint64_t source = 0;
-        for (uint32_t d = 0; d < strip_.count[0]; ++d)
-            for (uint32_t h = 0; h < strip_.count[1]; ++h, source += static_cast<uint64_t>(columns_) * kBlock)
-                store_row(block, d, h, source);
+        uint64_t source = base * kBlock;
+        const uint64_t row_values = static_cast<uint64_t>(columns_) * kBlock;
+        const bool in_place = used(block) == kBlock && (target_.is_float || output_row(block, 0, 0).storage_bits == 8);
+        if (!in_place) run_epilogue(source, static_cast<uint32_t>(chunk_pixels()), arrays, work_.codes, kBlock);
+        for (uint32_t d = 0; d < strip_.count[0]; ++d) {
+            for (uint32_t h = 0; h < strip_.count[1]; ++h, source += row_values) {
+                const PackedRow row = output_row(block, d, h);
+                if (in_place)
+                    run_epilogue(source, columns_, arrays, row.data, row.pixel_stride / (target_.is_float ? 4 : 1));
+                else
+                    store_row(row, source - base * kBlock);
+            }
+        }
     }
 
-    void store_row(uint32_t block, uint32_t d, uint32_t h, uint64_t source) {
+    void run_epilogue(uint64_t source, uint32_t count, const EpilogueArrays& arrays, void* dst, size_t dst_stride) {
+        if (conv_.scheme == Scheme::kFloat)
+            kernels_.epilogue_f32(static_cast<const float*>(work_.sums) + source, kBlock, count, kBlock, arrays,
+                                  target_, dst, dst_stride);
+        else
+            kernels_.epilogue_i32(static_cast<const int32_t*>(work_.sums) + source, kBlock, count, kBlock, arrays,
+                                  target_, dst, dst_stride);
+    }
+
+    // The channels of a block in one output row of the chunk.
+    PackedRow output_row(uint32_t block, uint32_t d, uint32_t h) const {
         uint64_t at[3] = {strip_.first[0] + d, strip_.first[1] + h, column_};
         for (int a = 0; a < 3; ++a) at[a] = at[a] * conv_.output_step[a] + phase_->origin[a];
         PackedRow row = run_->row(op_.output, (at[0] * output_[1] + at[1]) * output_[2] + at[2], columns_);
         row.data += static_cast<uint64_t>(block) * kBlock * row.storage_bits / 8;
         row.pixel_stride *= conv_.output_step[2];
         row.channels = used(block);
+        return row;
+    }
+
+    void store_row(const PackedRow& row, uint64_t source) {
         if (!target_.is_float) {
             kernels_.store_codes(static_cast<const uint8_t*>(work_.codes) + source, kBlock, row);
             return;
@@ -271,16 +308,18 @@ class ConvRun {
     const Op& op_;
     const Conv& conv_;
     const uint32_t* output_;
-    ConvWeights weights_;
+    Pass pass_;
+    const uint8_t* weights_;
     const ConvWork& work_;
     Share which_;
     Window window_;
     Target target_;
     const Phase* phase_ = nullptr;
-    const uint8_t* phase_weights_ = nullptr;
+    size_t phase_index_ = 0;
     Geometry g_ = {};
     Strip strip_ = {};
     Chunk chunk_ = {};
+    uint32_t pooled_ = 0;  // rows of the max-pool behind
     uint32_t column_ = 0;  // first column of the chunk
     uint32_t columns_ = 0;
 };
@@ -299,27 +338,25 @@ uint64_t conv_work_bytes(const uq_layout& layout, const Op& op) {
     return carver.used();
 }
 
-bool prepare_conv_weights(Run* run, const Op& op, uint8_t* shared, uint8_t* memory, Share which) {
+void prepare_conv_weights(Run* run, const Op& op, uint32_t pass_index, uint8_t* shared, uint8_t* memory, Share which) {
     Carver shared_carver(shared), carver(memory);
-    const ConvWeights weights = carve_weights(op.conv, &shared_carver);
-    if (!weights.resident) return true;
+    uint8_t* weights = carve_weights(op.conv, &shared_carver);
     const ConvWork work = carve_conv(*run->layout, op, &carver);
+    const Pass pass = conv_pass(op.conv, pass_index);
+    const Span mine = share(pass.end_block - pass.first_block, which);
     for (size_t p = 0; p < op.conv.phases.size(); ++p) {
         const Phase& phase = op.conv.phases[p];
         if (phase.taps.size() == 0) continue;
-        const Span blocks = share(op.conv.blocks, which);
-        for (uint32_t b = blocks.begin; b < blocks.end; ++b)
-            unpack_block(run->model->kernels, op, phase, b,
-                         weights.data + weight_bytes_before(op.conv, p) + b * op.conv.block_bytes(phase), work.scratch);
+        for (uint32_t b = pass.first_block + mine.begin; b < pass.first_block + mine.end; ++b)
+            unpack_block(run->model->kernels, op, phase, b, weights + block_offset(op.conv, pass, p, b), work.scratch);
     }
-    return true;
 }
 
-bool run_conv(Run* run, const Op& op, uint8_t* shared, uint8_t* memory, Share which) {
+bool run_conv(Run* run, const Op& op, uint32_t pass_index, uint8_t* shared, uint8_t* memory, Share which) {
     Carver shared_carver(shared), carver(memory);
-    const ConvWeights weights = carve_weights(op.conv, &shared_carver);
+    const uint8_t* weights = carve_weights(op.conv, &shared_carver);
     const ConvWork work = carve_conv(*run->layout, op, &carver);
-    ConvRun conv(run, op, weights, work, which);
+    ConvRun conv(run, op, conv_pass(op.conv, pass_index), weights, work, which);
     return op.epilogue.norm_weight ? conv.normalised() : conv.plain();
 }
 

@@ -1,15 +1,15 @@
 #include "conv_shape.h"
 
+#include "bits.h"
 #include "ops.h"
 
 namespace uq {
 namespace {
 
-constexpr uint64_t kStripPixels = 256;            // pixels a strip has at least
-constexpr uint64_t kUnpackingStripPixels = 1024;  // the same where weights are unpacked once a strip
-constexpr uint64_t kChunkTiles = 48;              // their transforms stay in the second-level cache
-constexpr uint64_t kResidentBytes = 3u << 20;     // of weights, beside tensors that are small where weights are many
-constexpr uint64_t kMaxWindow = 1u << 30;         // offsets in the window are 32 bits
+constexpr uint64_t kStripPixels = 256;     // pixels a strip has at least
+constexpr uint64_t kChunkTiles = 48;       // their transforms stay in the second-level cache
+constexpr uint64_t kPassBytes = 9u << 18;  // of unpacked weights, beside tensors that are small where weights are many
+constexpr uint64_t kMaxWindow = 1u << 30;  // offsets in the window are 32 bits
 
 uint64_t at_most(uint64_t value, uint64_t limit) {
     return value < limit ? value : limit;
@@ -21,10 +21,31 @@ uint64_t up(uint64_t value, uint64_t step) {
 
 }  // namespace
 
-uint64_t weight_bytes_before(const Conv& conv, size_t end) {
+namespace {
+
+uint64_t block_bytes(const Conv& conv) {
     uint64_t bytes = 0;
-    for (size_t p = 0; p < end; ++p) bytes += conv.block_bytes(conv.phases[p]) * conv.blocks;
+    for (size_t p = 0; p < conv.phases.size(); ++p) bytes += conv.block_bytes(conv.phases[p]);
     return bytes;
+}
+
+}  // namespace
+
+uint32_t conv_passes(const Conv& conv) {
+    const uint64_t bytes = block_bytes(conv), fit = bytes < kPassBytes ? kPassBytes / (bytes ? bytes : 1) : 1;
+    return static_cast<uint32_t>((conv.blocks + fit - 1) / fit);
+}
+
+Pass conv_pass(const Conv& conv, uint32_t index) {
+    const uint64_t passes = conv_passes(conv), blocks = (conv.blocks + passes - 1) / passes;
+    return Pass{static_cast<uint32_t>(at_most(index * blocks, conv.blocks)),
+                static_cast<uint32_t>(at_most((index + 1) * blocks, conv.blocks))};
+}
+
+uint64_t block_offset(const Conv& conv, const Pass& pass, size_t phase, uint32_t block) {
+    uint64_t bytes = 0;
+    for (size_t p = 0; p < phase; ++p) bytes += conv.block_bytes(conv.phases[p]) * (pass.end_block - pass.first_block);
+    return bytes + (block - pass.first_block) * conv.block_bytes(conv.phases[phase]);
 }
 
 Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t output[3]) {
@@ -36,8 +57,7 @@ Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t outp
     g.all_pixels = pixels(g.count);
     if (g.all_pixels == 0) return g;
     const bool winograd = conv.scheme == Scheme::kWinograd;
-    const bool resident = weight_bytes_before(conv, conv.phases.size()) <= kResidentBytes;
-    const uint64_t wanted = winograd ? 4 * kChunkTiles : resident ? kStripPixels : kUnpackingStripPixels;
+    const uint64_t wanted = winograd ? 4 * kChunkTiles : kStripPixels;
     uint64_t rows = (wanted + g.count[2] - 1) / g.count[2];
     if (winograd) rows = up(rows, 2);
     g.strip[2] = g.count[2];
@@ -48,7 +68,7 @@ Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t outp
     for (int a = 0; a < 2; ++a) g.strips[a] = (g.count[a] + g.strip[a] - 1) / g.strip[a];
     g.strip_pixels = pixels(g.strip);
     g.chunk = g.count[2];
-    if (winograd && resident && g.strip[1] <= 2 && g.strip[0] == 1)
+    if (winograd && g.strip[1] <= 2 && g.strip[0] == 1)
         g.chunk = static_cast<uint32_t>(at_most(g.chunk, 2 * kChunkTiles));
     g.chunk_pixels = static_cast<uint64_t>(g.strip[0]) * g.strip[1] * g.chunk;
     if (phase.taps.size() == 0) return g;
@@ -74,12 +94,13 @@ uint64_t conv_work_units(const Op& op, const uint32_t output[3]) {
     return product(positions, product(op.output_channels, op.conv.group_inputs));
 }
 
-ConvWeights carve_weights(const Conv& conv, Carver* carver) {
-    const uint64_t bytes = weight_bytes_before(conv, conv.phases.size());
-    ConvWeights weights = {};
-    weights.resident = bytes <= kResidentBytes;
-    weights.data = carver->take<uint8_t>(weights.resident ? bytes : 0);
-    return weights;
+uint8_t* carve_weights(const Conv& conv, Carver* carver) {
+    const Pass first = conv_pass(conv, 0);
+    return carver->take<uint8_t>(product(block_bytes(conv), first.end_block - first.first_block));
+}
+
+bool takes_pairs(const Op& op) {
+    return op.conv.kernel && op.conv.kernel->pairs && op.groups == 1 && op.conv.blocks > 1 && !op.epilogue.norm_weight;
 }
 
 ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
@@ -87,9 +108,8 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     const uq_model& model = *layout.model;
     const uint32_t* input = layout.places[op.inputs[0]].size;
     const uint32_t* output = layout.places[op.output].size;
-    const bool resident = weight_bytes_before(conv, conv.phases.size()) <= kResidentBytes;
-    const bool winograd = conv.scheme == Scheme::kWinograd;
-    uint64_t window = 0, strip = 0, chunk = 0, all = 0, taps = 0, block = 0, tiles = 0, deep_tiles = 0;
+    const bool winograd = conv.scheme == Scheme::kWinograd, bits = conv.scheme == Scheme::kBits;
+    uint64_t window = 0, strip = 0, chunk = 0, all = 0, taps = 0, tiles = 0, deep_tiles = 0, words = 0;
     auto raise = [](uint64_t value, uint64_t* most) { *most = value > *most ? value : *most; };
     for (size_t p = 0; p < conv.phases.size(); ++p) {
         Geometry g = conv_geometry(conv, conv.phases[p], output);
@@ -97,9 +117,9 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
         raise(g.strip_pixels, &strip);
         raise(g.chunk_pixels, &chunk);
         raise(conv.phases[p].taps.size(), &taps);
-        raise(conv.block_bytes(conv.phases[p]), &block);
         raise(g.tiles, &tiles);
         raise(g.deep_tiles, &deep_tiles);
+        if (bits) raise(bit_patch_words(conv, conv.phases[p], g.strip_pixels), &words);
         all += g.all_pixels;
     }
     const bool wide = conv.element_bytes > 1;
@@ -107,16 +127,19 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     const uint64_t pixel_bytes = static_cast<uint64_t>(conv.padded_channels) * conv.element_bytes;
     ConvWork work = {};
     work.window = carver->take<uint8_t>(window > kMaxWindow ? kTooLarge : window + slack_bytes(conv));
-    work.bytes = carver->take<uint8_t>(wide ? product(input[2], conv.window_channels) : 0);
-    work.patches = carver->take<uint8_t>(conv.patches ? product(strip, pixel_bytes) : 0);
+    work.bytes = carver->take<uint8_t>(wide ? product(input[2], bits ? conv.input_channels : conv.window_channels) : 0);
+    work.packed = carver->take<uint8_t>(bits ? product(input[2], (2 * conv.input_channels + 7) / 8) : 0);
+    work.patches = carver->take<uint8_t>(bits           ? product(words, sizeof(uint32_t))
+                                         : conv.patches ? product(strip, pixel_bytes) + sizeof(uint64_t)
+                                                        : 0);
     work.pixel_offsets = carver->take<uint32_t>(winograd ? padded_pixels(tiles) : padded_pixels(strip));
     work.tap_offsets = carver->take<int32_t>(taps);
-    work.weights = carver->take<uint8_t>(resident ? 0 : block);
     work.scratch = carver->take<int8_t>(weight_scratch_bytes(op));
-    work.transformed =
-        carver->take<uint8_t>(winograd ? product(deep_tiles, kPositions * pixel_bytes) + slack_bytes(conv) : 0);
+    work.transformed = carver->take<uint8_t>(
+        winograd ? product(kPositions, position_bytes(deep_tiles, pixel_bytes)) + slack_bytes(conv) : 0);
     work.products = carver->take<int32_t>(winograd ? kTilePixels * kPositions * kBlock : 0);
-    work.sums = carver->take<int32_t>(product(padded_pixels(op.epilogue.norm_weight ? all : chunk), kBlock));
+    work.sums = carver->take<int32_t>(
+        product(padded_pixels(op.epilogue.norm_weight ? all : chunk), takes_pairs(op) ? 2 * kBlock : kBlock));
     work.codes = carver->take<uint8_t>(product(chunk, kBlock * code_bytes));
     work.gain = carver->take<float>(kBlock);
     work.offset = carver->take<float>(kBlock);

@@ -35,23 +35,35 @@ inline uint64_t padded_pixels(uint64_t count) {
     return (count + kTilePixels - 1) / kTilePixels * kTilePixels;
 }
 
-// Unpacked weights: those of the whole convolution where they are small enough to be made once a run, else of a block.
-struct ConvWeights {
-    bool resident;
-    uint8_t* data;
+// Weights are unpacked once a run, for as many blocks at a time as their budget holds: a pass over the image each.
+struct Pass {
+    uint32_t first_block;
+    uint32_t end_block;
 };
 
-// Bytes of the unpacked weights of all phases before phase number end.
-uint64_t weight_bytes_before(const Conv& conv, size_t end);
+uint32_t conv_passes(const Conv& conv);
+Pass conv_pass(const Conv& conv, uint32_t index);
+
+// Where the unpacked weights of a block lie in those of its pass.
+uint64_t block_offset(const Conv& conv, const Pass& pass, size_t phase, uint32_t block);
+
+// From a Winograd position to the next: an odd number of cache lines, as 16 streams a page apart would fall on one set.
+inline uint64_t position_bytes(uint64_t tiles, uint64_t pixel_bytes) {
+    const uint64_t bytes = product(tiles, pixel_bytes);
+    return bytes > kTooLarge / 2 ? kTooLarge : ((bytes + 63) / 64 | 1) * 64;
+}
+
+// Two blocks of output channels are computed together.
+bool takes_pairs(const Op& op);
 
 // Of one thread.
 struct ConvWork {
     uint8_t* window;
-    uint8_t* bytes;  // one unpacked row before it is widened
+    uint8_t* bytes;   // one unpacked row before it is widened
+    uint8_t* packed;  // kBits: one row of codes that no tensor holds
     uint8_t* patches;
     uint32_t* pixel_offsets;
     int32_t* tap_offsets;
-    uint8_t* weights;  // of a block, where they are not resident
     int8_t* scratch;
     uint8_t* transformed;  // Winograd: [position][depth][tile][channel]
     int32_t* products;     // Winograd: [position][tile][16] of kTilePixels tiles
@@ -63,7 +75,7 @@ struct ConvWork {
 };
 
 // Carves the working memory; the planner calls it without a base, only to count.
-ConvWeights carve_weights(const Conv& conv, Carver* carver);
+uint8_t* carve_weights(const Conv& conv, Carver* carver);
 ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver);
 
 }  // namespace uq

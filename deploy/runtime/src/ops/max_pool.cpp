@@ -55,7 +55,13 @@ class PoolRun {
                 load((static_cast<uint64_t>(z) * in_[1] + y) * in_[2], first ? work_.tall : work_.row);
                 if (!first) take_maximum(work_.row, in_[2] * channels, work_.tall);
             }
-        for (uint32_t x = 0; x < out_[2]; ++x) {
+        uint32_t x = 0;
+        if (!tensor_.is_float && op_.kernel[2] == 2 && op_.stride[2] == 2 && op_.before[2] == 0) {
+            x = in_[2] / 2 < out_[2] ? in_[2] / 2 : out_[2];
+            run_->model->kernels.maximum_pairs(static_cast<const uint8_t*>(work_.tall), x, op_.output_channels,
+                                               static_cast<uint8_t*>(work_.codes));
+        }
+        for (; x < out_[2]; ++x) {
             const Range columns = window(op_, 2, x, in_[2]);
             auto* dst = static_cast<uint8_t*>(work_.codes) + x * channels * value;
             const auto* src = static_cast<const uint8_t*>(work_.tall);
@@ -110,6 +116,10 @@ uint64_t max_pool_work_bytes(const uq_model& model, const Op& op, const uint32_t
     Carver carver(nullptr);
     carve(model, op, input, output, &carver);
     return carver.used();
+}
+
+void pool_row(Run* run, const Op& op, uint8_t* memory, uint32_t depth, uint32_t row) {
+    PoolRun(run, op, memory).row(depth, row);
 }
 
 bool run_max_pool(Run* run, const Op& op, uint8_t* memory, Share share) {

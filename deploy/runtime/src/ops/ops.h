@@ -76,10 +76,12 @@ struct NormSums {
 EpilogueArrays arrays_from(const EpilogueArrays& arrays, uint32_t channel);
 
 // Each returns false when the run was cancelled. shared: memory of all threads; work: this thread's own.
-bool prepare_conv_weights(Run* run, const Op& op, uint8_t* shared, uint8_t* work, Share share);  // before run_conv
-bool run_conv(Run* run, const Op& op, uint8_t* shared, uint8_t* work, Share share);
+// A convolution takes conv_passes, each for some of its output channels: weights first, then the image.
+void prepare_conv_weights(Run* run, const Op& op, uint32_t pass, uint8_t* shared, uint8_t* work, Share share);
+bool run_conv(Run* run, const Op& op, uint32_t pass, uint8_t* shared, uint8_t* work, Share share);
 bool run_quantize(Run* run, const Op& op, uint8_t* work, Share share);
 bool run_max_pool(Run* run, const Op& op, uint8_t* work, Share share);
+void pool_row(Run* run, const Op& op, uint8_t* work, uint32_t depth, uint32_t row);
 bool run_rowwise(Run* run, const Op& op, uint8_t* work, Share share);  // linear upsampling, add, pointwise
 bool run_copy(Run* run, const Op& op, uint8_t* work, Share share);     // concat, pad, nearest upsampling
 

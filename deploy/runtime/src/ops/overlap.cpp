@@ -25,7 +25,9 @@ struct Need {
 uint64_t conv_shift(const Op& op, const uq_layout& layout, Need need) {
     const uint32_t* input = layout.places[op.inputs[0]].size;
     const uint32_t* output = layout.places[op.output].size;
-    if (op.conv.phases.size() != 1 || op.epilogue.norm_weight || input[0] != 1 || output[0] != 1) return kTooLarge;
+    if (op.conv.phases.size() != 1 || conv_passes(op.conv) != 1 || op.epilogue.norm_weight || input[0] != 1 ||
+        output[0] != 1)
+        return kTooLarge;
     const Phase& phase = op.conv.phases[0];
     const Geometry g = conv_geometry(op.conv, phase, output);
     for (uint32_t s = 0; s + 1 < g.strips[1]; ++s) {

@@ -19,7 +19,9 @@ void Window::start_phase(const Phase& phase, const Geometry& geometry) {
 }
 
 // The value 0, as it enters the kernels.
-void Window::fill(uint8_t* dst, uint64_t values) const {
+void Window::fill(uint8_t* dst, uint64_t pixels) const {
+    if (conv_.scheme == Scheme::kBits) return fill_planes(dst, pixels);
+    const uint64_t values = pixels * conv_.window_channels;
     if (conv_.element_bytes == 2) {
         auto* words = reinterpret_cast<int16_t*>(dst);
         for (uint64_t i = 0; i < values; ++i) words[i] = static_cast<int16_t>(conv_.entry_offset);
@@ -65,19 +67,19 @@ void Window::load_row(int64_t depth, int64_t row, uint8_t* dst) {
     const int64_t begin = x0 < 0 ? (-x0 < width ? -x0 : width) : 0;  // first window position inside the image
     int64_t end = static_cast<int64_t>(input_[2]) - x0;              // first one behind it
     end = end < begin ? begin : end > width ? width : end;
-    const uint64_t channels = conv_.window_channels;
     if (depth < 0 || row < 0 || depth >= input_[0] || row >= input_[1] || begin == end) {
-        fill(dst, geometry_->window[2] * channels);
+        fill(dst, geometry_->window[2]);
         return;
     }
-    fill(dst, static_cast<uint64_t>(begin) * channels);
+    fill(dst, static_cast<uint64_t>(begin));
     gather(static_cast<uint32_t>(depth), static_cast<uint32_t>(row), static_cast<uint32_t>(begin + x0),
            static_cast<uint32_t>(end - begin), dst + static_cast<uint64_t>(begin) * pixel_bytes_);
-    fill(dst + static_cast<uint64_t>(end) * pixel_bytes_, static_cast<uint64_t>(width - end) * channels);
+    fill(dst + static_cast<uint64_t>(end) * pixel_bytes_, static_cast<uint64_t>(width - end));
 }
 
 // The channels of all inputs side by side.
 void Window::gather(uint32_t depth, uint32_t row, uint32_t column, uint32_t count, uint8_t* dst) {
+    if (conv_.scheme == Scheme::kBits) return gather_planes(RowPart{depth, row, column, count}, dst);
     const uint64_t pixel = (static_cast<uint64_t>(depth) * input_[1] + row) * input_[2] + column;
     const uint32_t stride = conv_.window_channels;
     uint8_t* bytes = conv_.element_bytes == 1 ? dst : work_.bytes;

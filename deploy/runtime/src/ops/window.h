@@ -28,11 +28,14 @@ class Window {
     uint64_t at(uint64_t depth, uint64_t row, uint64_t column) const {
         return (depth * geometry_->window[1] + row) * geometry_->window[2] + column;
     }
-    void fill(uint8_t* dst, uint64_t values) const;
+    void fill(uint8_t* dst, uint64_t pixels) const;
 
   private:
     void load_row(int64_t depth, int64_t row, uint8_t* dst);
     void gather(uint32_t depth, uint32_t row, uint32_t column, uint32_t count, uint8_t* dst);
+    // The same two where a pixel is planes of bits, window_bits.cpp.
+    void fill_planes(uint8_t* dst, uint64_t pixels) const;
+    void gather_planes(const RowPart& part, uint8_t* dst);
 
     Run* run_;
     const Op& op_;
@@ -49,6 +52,9 @@ class Window {
     uint64_t depths_ = 0;  // how many
     uint64_t rows_ = 0;
 };
+
+// Fills work.patches from the window and points work.pixel_offsets at them: count pixels.
+void make_patches(const Conv& conv, const Phase& phase, const Window& window, const ConvWork& work, uint64_t count);
 
 }  // namespace uq
 

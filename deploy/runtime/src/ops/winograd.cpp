@@ -5,7 +5,7 @@
 namespace uq {
 namespace {
 
-// Tiles whose products over all positions stay in the first-level cache.
+// Tiles whose products over all positions stay in the first-level cache; with a pair of blocks half as many.
 constexpr uint32_t kGroupTiles = kTilePixels;
 
 }  // namespace
@@ -14,7 +14,7 @@ void transform_chunk(const Kernels& kernels, const Conv& conv, const Window& win
                      const Chunk& chunk, const ConvWork& work) {
     const size_t pixel_bytes = conv.padded_channels;
     const uint64_t planes = geometry.window[0] - (geometry.strip[0] - chunk.depths);
-    const size_t position_stride = planes * chunk.plane_tiles() * pixel_bytes;
+    const size_t position_stride = position_bytes(planes * chunk.plane_tiles(), pixel_bytes);
     for (uint64_t z = 0; z < planes; ++z) {
         for (uint32_t r = 0; r < chunk.tile_rows(); ++r) {
             const uint8_t* rows[4];
@@ -37,17 +37,22 @@ void transform_chunk(const Kernels& kernels, const Conv& conv, const Window& win
 }
 
 void sum_winograd(const Kernels& kernels, const Conv& conv, const Phase& phase, uint32_t block, const uint8_t* weights,
-                  const Chunk& chunk, const ConvWork& work, int32_t* sums) {
-    constexpr size_t kProductStride = static_cast<size_t>(kGroupTiles) * kBlock;
+                  const Chunk& chunk, const ConvWork& work, int32_t* sums, size_t sum_stride) {
+    const uint32_t blocks = sum_stride ? 2 : 1, group = kGroupTiles / blocks;
+    const size_t product_stride = static_cast<size_t>(group) * kBlock;
     const uint32_t tiles = chunk.tiles(), across = chunk.tile_columns();
     const size_t planes = work.tap_offsets[conv.kernel_taps(phase) - 1] /
                               (static_cast<size_t>(chunk.plane_tiles()) * conv.padded_channels) +
                           chunk.depths;
-    const size_t position_stride = planes * chunk.plane_tiles() * conv.padded_channels;
+    const size_t position_stride = position_bytes(planes * chunk.plane_tiles(), conv.padded_channels);
     ConvTile tile = {};
     tile.tap_offsets = work.tap_offsets;
-    for (uint32_t first = 0; first < tiles; first += kGroupTiles) {
-        const uint32_t count = tiles - first < kGroupTiles ? tiles - first : kGroupTiles;
+    tile.pair = blocks == 2;
+    tile.weight_stride = conv.block_bytes(phase);
+    tile.start_stride = static_cast<size_t>(kPositions) * kBlock;
+    tile.sum_stride = kPositions * product_stride;
+    for (uint32_t first = 0; first < tiles; first += group) {
+        const uint32_t count = tiles - first < group ? tiles - first : group;
         tile.pixel_offsets = work.pixel_offsets + first;
         tile.pixel_count = count;
         for (uint32_t p = 0; p < kPositions; ++p) {
@@ -57,7 +62,7 @@ void sum_winograd(const Kernels& kernels, const Conv& conv, const Phase& phase, 
             tile.segment_count = segments[1] - segments[0];
             tile.weights = weights + p * conv.part_bytes(phase);
             tile.start = &phase.start[(static_cast<size_t>(block) * kPositions + p) * kBlock];
-            tile.sums = work.products + p * kProductStride;
+            tile.sums = work.products + p * product_stride;
             conv.kernel->run(tile);
         }
         // Back to pixels, a run of tiles of one tile row at a time.
@@ -65,11 +70,13 @@ void sum_winograd(const Kernels& kernels, const Conv& conv, const Phase& phase, 
             const uint32_t depth = t / chunk.plane_tiles(), row = t % chunk.plane_tiles() / across, column = t % across;
             const uint32_t end = first + count - t < across - column ? first + count - t : across - column;
             const uint32_t last = 2 * (column + end) < chunk.columns ? 2 * (column + end) : chunk.columns;
-            int32_t* row0 =
-                sums + ((static_cast<size_t>(depth) * chunk.rows + 2 * row) * chunk.columns + 2 * column) * kBlock;
-            int32_t* row1 = 2 * row + 1 < chunk.rows ? row0 + static_cast<size_t>(chunk.columns) * kBlock : nullptr;
-            kernels.winograd_output(work.products + static_cast<size_t>(t - first) * kBlock, kProductStride,
-                                    last - 2 * column, row0, row1);
+            const size_t pixel = (static_cast<size_t>(depth) * chunk.rows + 2 * row) * chunk.columns + 2 * column;
+            const int32_t* products = work.products + static_cast<size_t>(t - first) * kBlock;
+            int32_t* row0 = sums + pixel * kBlock;
+            for (uint32_t b = 0; b < blocks; ++b, row0 += sum_stride, products += tile.sum_stride) {
+                int32_t* row1 = 2 * row + 1 < chunk.rows ? row0 + static_cast<size_t>(chunk.columns) * kBlock : nullptr;
+                kernels.winograd_output(products, product_stride, last - 2 * column, row0, row1);
+            }
             t += end;
         }
     }

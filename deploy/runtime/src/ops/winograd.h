@@ -22,9 +22,10 @@ struct Chunk {
 void transform_chunk(const Kernels& kernels, const Conv& conv, const Window& window, const Geometry& geometry,
                      const Chunk& chunk, const ConvWork& work);
 
-// sums[pixel][16] of the chunk's pixels for one block, weights: [position][depth tap][step][16][group].
+// sums[pixel][16] of the chunk's pixels for a block, weights: [position][depth tap][step][16][group]; and for the block
+// behind it, sum_stride values further on, where that is not 0.
 void sum_winograd(const Kernels& kernels, const Conv& conv, const Phase& phase, uint32_t block, const uint8_t* weights,
-                  const Chunk& chunk, const ConvWork& work, int32_t* sums);
+                  const Chunk& chunk, const ConvWork& work, int32_t* sums, size_t sum_stride);
 
 }  // namespace uq
 

@@ -163,6 +163,37 @@ void check_interleave(const ByteConv& conv, const Case& made, uint32_t steps, si
     report->same(w, dst, width * kBlock, "interleaved");
 }
 
+// A pair of blocks gives what either gives alone.
+void check_pair(const ByteConv& conv, ConvTile tile, size_t weights, Random& random, Report* report) {
+    const size_t gap = 64 * static_cast<size_t>(random.between(0, 2));
+    const size_t values = static_cast<size_t>(padded(tile.pixel_count)) * kBlock;
+    Guarded<int8_t> w(2 * weights + gap);
+    for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<int8_t>(random.between(-128, 127));
+    Guarded<int32_t> start(2 * kBlock + gap), found(2 * values + gap), expected(2 * values + gap);
+    for (size_t i = 0; i < start.size(); ++i) start[i] = static_cast<int32_t>(random.between(-1000000, 1000000));
+    for (size_t i = 0; i < found.size(); ++i)
+        found[i] = expected[i] = static_cast<int32_t>(random.between(-1000000, 1000000));
+    const bool add = !tile.start;
+    for (size_t b = 0; b < 2; ++b) {
+        tile.weights = w.data() + b * (weights + gap);
+        tile.start = add ? nullptr : start.data() + b * (kBlock + gap);
+        tile.sums = expected.data() + b * (values + gap);
+        conv.run(tile);
+    }
+    tile.weights = w.data();
+    tile.start = add ? nullptr : start.data();
+    tile.sums = found.data();
+    tile.pair = true;
+    tile.weight_stride = weights + gap;
+    tile.start_stride = kBlock + gap;
+    tile.sum_stride = values + gap;
+    conv.run(tile);
+    for (size_t b = 0; b < 2; ++b)
+        report->same(expected.data() + b * (values + gap), found.data() + b * (values + gap),
+                     static_cast<size_t>(tile.pixel_count) * kBlock, b ? "second sums" : "first sums");
+    report->whole(found);
+}
+
 void byte_case(const ByteConv& conv, uint64_t seed, Report* report) {
     Random random(seed);
     Block block = random_block(random, conv.group, 1);
@@ -204,10 +235,19 @@ void byte_case(const ByteConv& conv, uint64_t seed, Report* report) {
             expected[p * kBlock + o] = static_cast<int32_t>(sum);
         }
     }
-    conv.run({rows.data(), block.pixel_offsets.data(), block.pixels, block.tap_offsets.data(), block.segments.data(),
-              static_cast<uint32_t>(block.segments.size()), weights.data(), add ? nullptr : start.data(), sums.data()});
+    const ConvTile tile = {rows.data(),
+                           block.pixel_offsets.data(),
+                           block.pixels,
+                           block.tap_offsets.data(),
+                           block.segments.data(),
+                           static_cast<uint32_t>(block.segments.size()),
+                           weights.data(),
+                           add ? nullptr : start.data(),
+                           sums.data()};
+    conv.run(tile);
     report->same(expected.data(), sums.data(), expected.size(), "sums");
     report->whole(sums);
+    if (conv.pairs) check_pair(conv, tile, weights.size(), random, report);
 }
 
 template <typename Input, typename Sum>

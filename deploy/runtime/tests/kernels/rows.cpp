@@ -52,16 +52,18 @@ void packed_codes(const Kernels& k, const Kernels& scalar, uint64_t seed, Report
 void weights(const Kernels& k, const Kernels& scalar, uint64_t seed, Report* report) {
     Random random(seed);
     const auto bits = static_cast<uint32_t>(random.between(1, 8));
-    const bool binary = bits == 1 && random.one_in(2);
+    const bool book = bits <= 4 && random.one_in(2);
     const uint64_t first = random.one_in(2) ? 0 : static_cast<uint64_t>(random.between(0, 70));
     const uint32_t count = some(random, 300);
     report->next_case(seed, text("%u weights of %u bits from number %llu%s", count, bits,
-                                 static_cast<unsigned long long>(first), binary ? ", binary" : ""));
+                                 static_cast<unsigned long long>(first), book ? ", of a codebook" : ""));
     Guarded<uint8_t> row((static_cast<size_t>(first + count) * bits + 7) / 8);
     Guarded<int8_t> expected(count), found(count);
     fill(random, row, 0, 255);
-    scalar.unpack_weights(row.data(), first, count, bits, binary, expected.data());
-    k.unpack_weights(row.data(), first, count, bits, binary, found.data());
+    Guarded<int8_t> levels(16);
+    fill(random, levels, INT8_MIN, INT8_MAX);
+    scalar.unpack_weights(row.data(), first, count, bits, book ? levels.data() : nullptr, expected.data());
+    k.unpack_weights(row.data(), first, count, bits, book ? levels.data() : nullptr, found.data());
     report->same(expected.data(), found.data(), count);
     report->whole(found);
 }

@@ -16,6 +16,10 @@ void uq_epilogue_i32__avx2(const int32_t* sums, size_t stride, uint32_t pixels, 
 void uq_epilogue_f32__avx2(const float* sums, size_t stride, uint32_t pixels, uint32_t channels,
                            const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
 void uq_quantize__avx2(const float* src, size_t count, const Target& target, uint8_t* dst);
+void uq_winograd_input__avx2(const uint8_t* const rows[4], uint32_t tiles, uint32_t channels, const uint8_t* offset,
+                             uint8_t* dst, size_t position_stride);
+void uq_load_codes__avx2(const PackedRow& row, uint8_t flip, uint8_t shift, uint8_t* dst, size_t dst_stride);
+void uq_store_codes__avx2(const uint8_t* src, size_t src_stride, const PackedRow& row);
 void uq_fill_rows__avx2(Kernels* kernels);
 
 }  // namespace uq

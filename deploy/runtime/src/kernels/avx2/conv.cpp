@@ -24,44 +24,74 @@ inline void store(void* at, __m256i value) {
     _mm256_storeu_si256(static_cast<__m256i*>(at), value);
 }
 
-}  // namespace
-
 // vpmaddubsw: int16 lane = a[2i] * w[2i] + a[2i+1] * w[2i+1], a unsigned and w signed bytes. Lanes are added in int16
 // up to the flush points that prepare.cpp proved from the weights, then pairs of lanes are widened into the int32 sums.
-void uq_conv_w8a8n_6x16__avx2(const ConvTile& tile) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    for (uint32_t first = 0; first < tile.pixel_count; first += P) {
-        const uint8_t* pixel[P];
-        for (uint32_t p = 0; p < P; ++p) pixel[p] = tile.rows + tile.pixel_offsets[first + p];
-        auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
-        auto* w = static_cast<const uint8_t*>(tile.weights);
-        __m256i lanes[P][2];
-        if (tile.start)
-            for (uint32_t p = 0; p < P; ++p)
-                for (uint32_t v = 0; v < 2; ++v) store(sums + p * kBlock + v * 8, load(tile.start + v * 8));
-        for (uint32_t p = 0; p < P; ++p) lanes[p][0] = lanes[p][1] = _mm256_setzero_si256();
-        for (uint32_t s = 0; s < tile.segment_count; ++s) {
-            const Segment& segment = tile.segments[s];
-            ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
-            const ptrdiff_t end = at + static_cast<ptrdiff_t>(segment.step_count) * 4;
-            for (; at < end; at += 4, w += kStepBytes) {
-                const __m256i w0 = load(w), w1 = load(w + 32);
-                for (uint32_t p = 0; p < P; ++p) {
-                    const __m256i a = broadcast(pixel[p] + at);
-                    lanes[p][0] = _mm256_add_epi16(lanes[p][0], _mm256_maddubs_epi16(a, w0));
-                    lanes[p][1] = _mm256_add_epi16(lanes[p][1], _mm256_maddubs_epi16(a, w1));
-                }
-            }
-            if (!segment.flush && s + 1 < tile.segment_count) continue;
-            for (uint32_t p = 0; p < P; ++p) {
-                for (uint32_t v = 0; v < 2; ++v) {
-                    int32_t* sum = sums + p * kBlock + v * 8;
-                    store(sum, _mm256_add_epi32(load(sum), _mm256_madd_epi16(lanes[p][v], ones)));
-                    lanes[p][v] = _mm256_setzero_si256();
-                }
-            }
+//
+// 2 N accumulators, 2 registers of weights and 2 of products: with N = 6 these are all 16, and a compiler left alone
+// spills some of them. So the products of one pixel are written out: 4 codes in every lane, times 16 output channels,
+// `first` into the lanes, `next` added to them.
+using FourCodes = const uint8_t (*)[4];
+
+inline void first(__m256i lanes[2], const uint8_t* codes, __m256i w0, __m256i w1) {
+    asm("vpbroadcastd %[codes], %[l1]\n\t"
+        "vpmaddubsw %[w0], %[l1], %[l0]\n\t"
+        "vpmaddubsw %[w1], %[l1], %[l1]"
+        : [l0] "=&x"(lanes[0]), [l1] "=&x"(lanes[1])
+        : [codes] "m"(*reinterpret_cast<FourCodes>(codes)), [w0] "x"(w0), [w1] "x"(w1));
+}
+
+inline void next(__m256i lanes[2], const uint8_t* codes, __m256i w0, __m256i w1) {
+    __m256i p0, p1;
+    asm("vpbroadcastd %[codes], %[p1]\n\t"
+        "vpmaddubsw %[w0], %[p1], %[p0]\n\t"
+        "vpmaddubsw %[w1], %[p1], %[p1]\n\t"
+        "vpaddw %[p0], %[l0], %[l0]\n\t"
+        "vpaddw %[p1], %[l1], %[l1]"
+        : [l0] "+x"(lanes[0]), [l1] "+x"(lanes[1]), [p0] "=&x"(p0), [p1] "=&x"(p1)
+        : [codes] "m"(*reinterpret_cast<FourCodes>(codes)), [w0] "x"(w0), [w1] "x"(w1));
+}
+
+template <uint32_t N>
+inline void narrow_tile(const ConvTile& tile, uint32_t first_pixel) {
+    const uint8_t* pixel[N];
+    for (uint32_t p = 0; p < N; ++p) pixel[p] = tile.rows + tile.pixel_offsets[first_pixel + p];
+    auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first_pixel) * kBlock;
+    auto* w = static_cast<const uint8_t*>(tile.weights);
+    const int32_t* added_to = tile.start ? tile.start : sums;
+    size_t pixel_step = tile.start ? 0 : kBlock;
+    bool fresh = true;  // the lanes hold nothing yet
+    __m256i lanes[N][2];
+    for (uint32_t s = 0; s < tile.segment_count; ++s) {
+        const Segment& segment = tile.segments[s];
+        ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
+        const ptrdiff_t end = at + static_cast<ptrdiff_t>(segment.step_count) * 4;
+        if (fresh) {
+            const __m256i w0 = load(w), w1 = load(w + 32);
+            for (uint32_t p = 0; p < N; ++p) first(lanes[p], pixel[p] + at, w0, w1);
+            at += 4, w += kStepBytes;
         }
+        for (; at < end; at += 4, w += kStepBytes) {
+            const __m256i w0 = load(w), w1 = load(w + 32);
+            for (uint32_t p = 0; p < N; ++p) next(lanes[p], pixel[p] + at, w0, w1);
+        }
+        fresh = segment.flush || s + 1 == tile.segment_count;
+        if (!fresh) continue;
+        const __m256i ones = _mm256_set1_epi16(1);
+        for (uint32_t p = 0; p < N; ++p)
+            for (uint32_t v = 0; v < 2; ++v)
+                store(sums + p * kBlock + v * 8,
+                      _mm256_add_epi32(load(added_to + p * pixel_step + v * 8), _mm256_madd_epi16(lanes[p][v], ones)));
+        added_to = sums;
+        pixel_step = kBlock;
     }
+}
+
+}  // namespace
+
+void uq_conv_w8a8n_6x16__avx2(const ConvTile& tile) {
+    uint32_t pixel = 0;
+    for (; pixel + P <= tile.pixel_count; pixel += P) narrow_tile<P>(tile, pixel);
+    for (; pixel < tile.pixel_count; pixel += 2) narrow_tile<2>(tile, pixel);
 }
 
 // vpmaddwd: int32 lane = a[2i] * w[2i] + a[2i+1] * w[2i+1] in words, where bytes could saturate int16.

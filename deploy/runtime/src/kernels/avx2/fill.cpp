@@ -13,7 +13,7 @@ const ByteConv kByteConvs[] = {
      16,
      {0, 0, 1, 1},
      4.7f,
-     0.06f},
+     0.055f},
 };
 
 }  // namespace
@@ -24,12 +24,13 @@ void uq_fill__avx2(Kernels* kernels) {
     kernels->byte_conv_count = sizeof kByteConvs / sizeof *kByteConvs;
     kernels->conv_w16a16 = uq_conv_w16a16_6x16__avx2;
     kernels->conv_w32a32 = uq_conv_w32a32_6x16__avx2;
-    kernels->winograd_input_cost = 40;
-    kernels->winograd_output_cost = 100;
+    kernels->winograd_input_cost = 11;
+    kernels->winograd_output_cost = 45;
     kernels->epilogue_i32 = uq_epilogue_i32__avx2;
     kernels->epilogue_f32 = uq_epilogue_f32__avx2;
     kernels->quantize = uq_quantize__avx2;
     uq_fill_rows__avx2(kernels);
+    kernels->winograd_input = uq_winograd_input__avx2;
 }
 
 }  // namespace uq

@@ -1,4 +1,12 @@
-// Convolution tiles of 16 output channels: a step's weights, 16 channels x 4 inputs, are one 512-bit register.
+// Convolution tiles of 16 output channels, or of 32: a step's weights, 16 channels x 4 inputs, are one 512-bit
+// register.
+//
+// vpdpbusd: int32 lane += sum of 4 products of an unsigned and a signed byte, each at most 255 * 128, added without
+// saturation. The int32 sums cannot overflow: prepare.cpp proved their bound from the weights. So nothing has to be
+// widened, and Segment::flush means nothing here.
+//
+// 24 accumulators hide the instruction's latency: 12 pixels x 2 blocks, where a broadcast of codes serves two
+// multiplications and loads are few, or 24 pixels x 1 block.
 #include <immintrin.h>
 #include <string.h>
 
@@ -16,83 +24,132 @@ inline __m512i broadcast(const uint8_t* bytes) {
     return _mm512_set1_epi32(value);
 }
 
-// vpdpbusd: int32 lane += sum of 4 products of an unsigned and a signed byte, each at most 255 * 128, added without
-// saturation. The int32 sums cannot overflow: prepare.cpp proved their bound from the weights. So nothing has to be
-// widened, and Segment::flush means nothing here.
-//
-// G groups of 3 pixels that lie `stride` bytes apart: one pointer a group, so that all stay in registers.
-template <uint32_t G>
-inline void regular_tile(const ConvTile& tile, uint32_t first, ptrdiff_t stride) {
-    __m512i lanes[3 * G];
-    auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
+// What a tile of kBlocks blocks adds its products to.
+template <uint32_t kBlocks>
+struct Output {
+    const ConvTile& tile;
+
+    int32_t* sums(uint32_t block, uint32_t pixel) const {
+        return static_cast<int32_t*>(tile.sums) + block * tile.sum_stride + static_cast<size_t>(pixel) * kBlock;
+    }
+    __m512i begin(uint32_t block, uint32_t pixel) const {
+        return _mm512_loadu_si512(tile.start ? tile.start + block * tile.start_stride : sums(block, pixel));
+    }
+};
+
+// Groups of 4 pixels that lie `stride` bytes apart: one pointer a group, so that all stay in registers. Groups beyond
+// `count` pixels are the last 4 of them once more.
+template <uint32_t kGroups, uint32_t kBlocks>
+void even_tile(const ConvTile& tile, uint32_t first, uint32_t count, ptrdiff_t stride) {
+    const Output<kBlocks> output{tile};
+    __m512i lanes[kGroups][4][kBlocks];
+    auto pixel = [=](uint32_t g, uint32_t p) { return first + (4 * g + 4 <= count ? 4 * g : count - 4) + p; };
+#pragma GCC unroll 24
+    for (uint32_t i = 0; i < 4 * kGroups; ++i)
+        for (uint32_t b = 0; b < kBlocks; ++b) lanes[i / 4][i % 4][b] = output.begin(b, pixel(i / 4, i % 4));
     auto* w = static_cast<const uint8_t*>(tile.weights);
-    const uint8_t* origin = tile.rows + tile.pixel_offsets[first];
-    for (uint32_t p = 0; p < 3 * G; ++p) lanes[p] = _mm512_loadu_si512(tile.start ? tile.start : sums + p * kBlock);
     for (uint32_t s = 0; s < tile.segment_count; ++s) {
         const Segment& segment = tile.segments[s];
-        const uint8_t* at[G];
-        at[0] = origin + tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
-        for (uint32_t g = 1; g < G; ++g) at[g] = at[g - 1] + 3 * stride;
+        const uint8_t* tap = tile.rows + tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
+        const uint8_t* at[kGroups];
+        for (uint32_t g = 0; g < kGroups; ++g) at[g] = tap + tile.pixel_offsets[pixel(g, 0)];
         for (uint32_t step = segment.step_count; step > 0; --step, w += kStepBytes) {
-            const __m512i weights = _mm512_loadu_si512(w);
-            for (uint32_t g = 0; g < G; ++g) {
-                lanes[3 * g] = _mm512_dpbusd_epi32(lanes[3 * g], broadcast(at[g]), weights);
-                lanes[3 * g + 1] = _mm512_dpbusd_epi32(lanes[3 * g + 1], broadcast(at[g] + stride), weights);
-                lanes[3 * g + 2] = _mm512_dpbusd_epi32(lanes[3 * g + 2], broadcast(at[g] + 2 * stride), weights);
+            __m512i weights[kBlocks];
+            for (uint32_t b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(w + b * tile.weight_stride);
+#pragma GCC unroll 6
+            for (uint32_t g = 0; g < kGroups; ++g) {
+#pragma GCC unroll 4
+                for (uint32_t p = 0; p < 4; ++p) {
+                    const __m512i codes = broadcast(at[g] + static_cast<ptrdiff_t>(p) * stride);
+                    for (uint32_t b = 0; b < kBlocks; ++b)
+                        lanes[g][p][b] = _mm512_dpbusd_epi32(lanes[g][p][b], codes, weights[b]);
+                }
                 at[g] += 4;
             }
         }
     }
-    for (uint32_t p = 0; p < 3 * G; ++p) _mm512_storeu_si512(sums + p * kBlock, lanes[p]);
+#pragma GCC unroll 24
+    for (uint32_t i = 0; i < 4 * kGroups; ++i)
+        for (uint32_t b = 0; b < kBlocks; ++b)
+            _mm512_storeu_si512(output.sums(b, pixel(i / 4, i % 4)), lanes[i / 4][i % 4][b]);
 }
 
-// Pixels anywhere: the end of a row and the beginning of the next, or the surplus of the last tile.
+// Pixels anywhere: the end of a row and the beginning of the next, or the surplus behind the last one.
+template <uint32_t kPixels, uint32_t kBlocks>
 void any_tile(const ConvTile& tile, uint32_t first) {
-    constexpr uint32_t P = 6;
-    const uint8_t* pixel[P];
-    __m512i lanes[P];
-    auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first) * kBlock;
-    auto* w = static_cast<const uint8_t*>(tile.weights);
-    for (uint32_t p = 0; p < P; ++p) {
+    const Output<kBlocks> output{tile};
+    const uint8_t* pixel[kPixels];
+    __m512i lanes[kPixels][kBlocks];
+#pragma GCC unroll 12
+    for (uint32_t p = 0; p < kPixels; ++p) {
         pixel[p] = tile.rows + tile.pixel_offsets[first + p];
-        lanes[p] = _mm512_loadu_si512(tile.start ? tile.start : sums + p * kBlock);
+        for (uint32_t b = 0; b < kBlocks; ++b) lanes[p][b] = output.begin(b, first + p);
     }
+    auto* w = static_cast<const uint8_t*>(tile.weights);
     for (uint32_t s = 0; s < tile.segment_count; ++s) {
         const Segment& segment = tile.segments[s];
         ptrdiff_t at = tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
         const ptrdiff_t end = at + static_cast<ptrdiff_t>(segment.step_count) * 4;
         for (; at < end; at += 4, w += kStepBytes) {
-            const __m512i weights = _mm512_loadu_si512(w);
-            for (uint32_t p = 0; p < P; ++p)
-                lanes[p] = _mm512_dpbusd_epi32(lanes[p], broadcast(pixel[p] + at), weights);
+            __m512i weights[kBlocks];
+            for (uint32_t b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(w + b * tile.weight_stride);
+#pragma GCC unroll 12
+            for (uint32_t p = 0; p < kPixels; ++p) {
+                const __m512i codes = broadcast(pixel[p] + at);
+                for (uint32_t b = 0; b < kBlocks; ++b)
+                    lanes[p][b] = _mm512_dpbusd_epi32(lanes[p][b], codes, weights[b]);
+            }
         }
     }
-    for (uint32_t p = 0; p < P; ++p) _mm512_storeu_si512(sums + p * kBlock, lanes[p]);
+#pragma GCC unroll 12
+    for (uint32_t p = 0; p < kPixels; ++p)
+        for (uint32_t b = 0; b < kBlocks; ++b) _mm512_storeu_si512(output.sums(b, first + p), lanes[p][b]);
 }
 
-// True where `count` pixels from `first` lie evenly apart.
+// True where `count` pixels, at most 32, lie evenly apart from `first` on.
 bool evenly_apart(const ConvTile& tile, uint32_t first, uint32_t count, uint32_t stride) {
-    for (uint32_t p = 1; p < count; ++p)
-        if (tile.pixel_offsets[first + p] - tile.pixel_offsets[first + p - 1] != stride) return false;
+    const uint32_t* offsets = tile.pixel_offsets + first;
+    const __m512i number = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i step = _mm512_set1_epi32(static_cast<int32_t>(stride));
+    for (uint32_t p = 0; p < count; p += 16, offsets += 16) {
+        const __mmask16 mask = count - p < 16 ? static_cast<__mmask16>((1u << (count - p)) - 1) : 0xffff;
+        const __m512i from = _mm512_set1_epi32(static_cast<int32_t>(tile.pixel_offsets[first] + p * stride));
+        const __m512i even = _mm512_add_epi32(from, _mm512_mullo_epi32(number, step));
+        if (_mm512_mask_cmpneq_epi32_mask(mask, _mm512_maskz_loadu_epi32(mask, offsets), even)) return false;
+    }
     return true;
+}
+
+template <uint32_t kBlocks>
+void run(const ConvTile& tile) {
+    constexpr uint32_t kMany = 24 / kBlocks;
+    for (uint32_t first = 0; first < tile.pixel_count;) {
+        const uint32_t left = tile.pixel_count - first, count = left < kMany ? left : kMany;
+        const uint32_t stride = tile.pixel_offsets[first + 1] - tile.pixel_offsets[first];
+        if (count < 4) {
+            any_tile<4, kBlocks>(tile, first);
+        } else if (!evenly_apart(tile, first, count, stride)) {
+            any_tile<12, kBlocks>(tile, first);
+            first += 12;
+            continue;
+        } else if (kBlocks == 1 && count > 12) {
+            even_tile<6, kBlocks>(tile, first, count, stride);
+        } else if (count > 8) {
+            even_tile<3, kBlocks>(tile, first, count, stride);
+        } else {
+            even_tile<2, kBlocks>(tile, first, count, stride);
+        }
+        first += count;
+    }
 }
 
 }  // namespace
 
-// Many pixels at once hide the latency of vpdpbusd.
-void uq_conv_w8a8_24x16__avx512vnni(const ConvTile& tile) {
-    constexpr uint32_t kMany = 24;
-    uint32_t first = 0;
-    while (first < tile.pixel_count) {
-        const uint32_t stride = tile.pixel_offsets[first + 1] - tile.pixel_offsets[first];
-        if (first + kMany <= tile.pixel_count && evenly_apart(tile, first, kMany, stride)) {
-            regular_tile<kMany / 3>(tile, first, stride);
-            first += kMany;
-        } else {
-            any_tile(tile, first);
-            first += 6;
-        }
-    }
+void uq_conv_w8a8_12x32__avx512vnni(const ConvTile& tile) {
+    if (tile.pair)
+        run<2>(tile);
+    else
+        run<1>(tile);
 }
 
 }  // namespace uq

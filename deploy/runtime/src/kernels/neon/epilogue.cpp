@@ -15,6 +15,17 @@ inline float32x4_t to_float(const float* at) {
     return vld1q_f32(at);
 }
 
+// a > b. Not vcgtq_f32: gcc compares lane by lane for Armv7, as NEON there knows neither traps nor subnormals.
+inline uint32x4_t greater(float32x4_t a, float32x4_t b) {
+#if defined(__aarch64__)
+    return vcgtq_f32(a, b);
+#else
+    uint32x4_t mask;
+    asm("vcgt.f32 %q0, %q1, %q2" : "=w"(mask) : "w"(a), "w"(b));
+    return mask;
+#endif
+}
+
 struct Grid {
     float32x4_t inverse, low, high;
     bool toward_zero;
@@ -33,7 +44,7 @@ struct Grid {
         r = vminnmq_f32(vmaxnmq_f32(r, low), high);  // the number, where one operand is a (quiet) NaN
         return kTowardZero ? vcvtq_s32_f32(r) : vcvtnq_s32_f32(r);
 #else
-        r = vminq_f32(vbslq_f32(vcgtq_f32(r, low), r, low), high);
+        r = vminq_f32(vbslq_f32(greater(r, low), r, low), high);
         if (kTowardZero) return vcvtq_s32_f32(r);
         // Half to even: 1.5 * 2^23 leaves no fraction bit, so the addition rounds, and the low bits are the code.
         return vreinterpretq_s32_f32(vaddq_f32(r, vdupq_n_f32(12582912.0f)));
@@ -76,7 +87,7 @@ void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels
             float32x4_t y[4];
             for (uint32_t v = 0; v < 4; ++v) {
                 y[v] = vaddq_f32(vmulq_f32(to_float(sums + p * stride + c + 4 * v), gain[v]), offset[v]);
-                if (kSlope) y[v] = vbslq_f32(vcgtq_f32(y[v], vdupq_n_f32(0.0f)), y[v], vmulq_f32(y[v], slope[v]));
+                if (kSlope) y[v] = vbslq_f32(greater(y[v], vdupq_n_f32(0.0f)), y[v], vmulq_f32(y[v], slope[v]));
                 if (kSecond) y[v] = vaddq_f32(vmulq_f32(y[v], gain2[v]), offset2[v]);
             }
             if (kInto == Into::kFloat) {

@@ -25,6 +25,11 @@ const ByteConv kConvs[] = {
      {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
      97.0f,
      1.2f},
+#else
+    {"uq_conv_w8a8n_3x2__neon", uq_conv_w8a8n_3x2__neon, uq_interleave_g8__neon, 8, true, 16,
+     {0, 1, 2, 3, 4, 5, 6, 7}, 205.0f, 1.2f},
+    {"uq_conv_w8a8m_3x2__neon", uq_conv_w8a8m_3x2__neon, uq_interleave_g16__neon, 16, true, 8,
+     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, 145.0f, 1.2f},
 #endif
 };
 
@@ -39,7 +44,9 @@ void uq_fill__neon(Kernels* kernels) {
     kernels->epilogue_i32 = uq_epilogue_i32__neon;
     kernels->epilogue_f32 = uq_epilogue_f32__neon;
     kernels->quantize = uq_quantize__neon;
+    uq_fill_bits__neon(kernels);
     uq_fill_rows__neon(kernels);
+    uq_fill_winograd__neon(kernels);
 }
 
 }  // namespace uq

@@ -23,7 +23,9 @@ void uq_epilogue_i32__neon(const int32_t* sums, size_t stride, uint32_t pixels, 
 void uq_epilogue_f32__neon(const float* sums, size_t stride, uint32_t pixels, uint32_t channels,
                            const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
 void uq_quantize__neon(const float* src, size_t count, const Target& target, uint8_t* dst);
+void uq_fill_bits__neon(Kernels* kernels);
 void uq_fill_rows__neon(Kernels* kernels);
+void uq_fill_winograd__neon(Kernels* kernels);
 
 }  // namespace uq
 

@@ -6,6 +6,7 @@
 namespace uq {
 namespace {
 
+#include "../codes.inc"
 #include "../rows.inc"
 #include "../winograd.inc"
 
@@ -57,6 +58,39 @@ const ByteConv kByteConvs[] = {
     {"uq_conv_w8a8_1x16__scalar", uq_conv_w8a8_1x16__scalar, uq_interleave_w8__scalar, 4, false, 32, {}, 230, 0},
 };
 
+constexpr uint32_t kBitTile = 1;
+
+template <BitForm kForm>
+void bit_conv(const BitTile& tile) {
+    for (uint32_t p = 0; p < tile.pixel_count; ++p) {
+        for (uint32_t o = 0; o < kBlock; ++o) {
+            uint32_t total = 0;
+            for (uint32_t j = tile.planes; j-- > 0;) {
+                const uint32_t* u = tile.codes + p * tile.tile_stride + j * tile.plane_stride;
+                const uint32_t* w = tile.weights + o;
+                total *= 2;
+                for (uint32_t s = 0; s < tile.steps; ++s, ++u, w += (kForm == kBitSign ? 2 : 1) * kBlock) {
+                    const uint32_t ones = kForm == kBitXor   ? w[0] ^ *u
+                                          : kForm == kBitAnd ? w[0] & *u
+                                                             : (w[0] & *u) | (w[kBlock] & ~*u);
+                    total += static_cast<uint32_t>(__builtin_popcount(ones));
+                }
+            }
+            const auto before = static_cast<uint32_t>(tile.start ? tile.start[o] : tile.sums[p * kBlock + o]);
+            tile.sums[static_cast<size_t>(p) * kBlock + o] =
+                static_cast<int32_t>(before + static_cast<uint32_t>(tile.factor) * total);
+        }
+    }
+}
+
+const BitConv kBitConv = {kBitTile,
+                          UINT32_MAX,
+                          {{"uq_conv_xor_w1a1_1x16__scalar", bit_conv<kBitXor>, 90},
+                           {"uq_conv_and_w1a1_1x16__scalar", bit_conv<kBitAnd>, 90},
+                           {"uq_conv_sign_w2a1_1x16__scalar", bit_conv<kBitSign>, 100}},
+                          2000,
+                          2000};
+
 // Half to even for |r| < 2^22: 1.5 * 2^23 leaves no fraction bit, so the addition itself rounds.
 float round_half_even(float r) {
     volatile float shifted = r + 12582912.0f;
@@ -107,6 +141,7 @@ void uq_fill__scalar(Kernels* kernels) {
     kernels->unpack_weights = unpack_weights;
     kernels->byte_convs = kByteConvs;
     kernels->byte_conv_count = sizeof kByteConvs / sizeof *kByteConvs;
+    kernels->bit_conv = &kBitConv;
     kernels->conv_w16a16 = uq_conv_w16a16_1x16__scalar;
     kernels->conv_w32a32 = uq_conv_w32a32_1x16__scalar;
     kernels->winograd_input = winograd_input;
@@ -118,6 +153,7 @@ void uq_fill__scalar(Kernels* kernels) {
     kernels->epilogue_f32 = epilogue<float>;
     kernels->quantize = uq_quantize__scalar;
     kernels->maximum = maximum;
+    kernels->maximum_pairs = maximum_pairs;
     kernels->blend_rows = blend_rows;
     kernels->double_row = double_row;
     kernels->norm_sums = norm_sums;

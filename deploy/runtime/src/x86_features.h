@@ -1,0 +1,41 @@
+// What an x86 processor has and its operating system saves, by CPUID and XGETBV: zig's run-time library has no
+// __builtin_cpu_supports.
+#ifndef UNETQ_X86_FEATURES_H
+#define UNETQ_X86_FEATURES_H
+
+#include <cpuid.h>
+
+namespace uq {
+
+enum X86Register { kEax, kEbx, kEcx, kEdx };
+
+inline bool x86_bit(unsigned leaf, unsigned subleaf, X86Register which, unsigned bit) {
+    unsigned words[4] = {};
+    return __get_cpuid_count(leaf, subleaf, words, words + 1, words + 2, words + 3) && (words[which] >> bit & 1);
+}
+
+// Whether the operating system saves all register sets of mask: 0x6 AVX, 0xE6 AVX-512, 0x60000 AMX tiles.
+inline bool x86_saves(unsigned mask) {
+    if (!x86_bit(1, 0, kEcx, 27)) return false;  // OSXSAVE
+    unsigned low = 0, high = 0;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & mask) == mask;
+}
+
+inline bool x86_has_avx2() {
+    return x86_saves(0x6) && x86_bit(7, 0, kEbx, 5);
+}
+inline bool x86_has_avxvnni() {
+    return x86_has_avx2() && x86_bit(7, 1, kEax, 4);
+}
+inline bool x86_has_avx512vnni() {  // F, BW, VL and VNNI
+    return x86_has_avx2() && x86_saves(0xE6) && x86_bit(7, 0, kEbx, 16) && x86_bit(7, 0, kEbx, 30) &&
+           x86_bit(7, 0, kEbx, 31) && x86_bit(7, 0, kEcx, 11);
+}
+inline bool x86_has_amx_int8() {  // Linux grants the tiles on request: arch_prctl(ARCH_REQ_XCOMP_PERM, 18)
+    return x86_has_avx512vnni() && x86_saves(0x60000) && x86_bit(7, 0, kEdx, 24) && x86_bit(7, 0, kEdx, 25);
+}
+
+}  // namespace uq
+
+#endif
