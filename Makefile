@@ -18,15 +18,17 @@ CXX := $(or $(firstword $(foreach c,g++ c++ clang++,$(shell command -v $(c)))),g
 endif
 export CXX
 NATIVE := $(CURDIR)/unetq/_native/libunetq.so
-PYTHON_SOURCES := setup.py unetq datasets configs tests
+PYTHON_SOURCES := setup.py scripts unetq datasets configs tests
 CXX_SOURCES = $(shell find deploy/runtime \( -name '*.h' -o -name '*.hpp' -o -name '*.c' -o -name '*.cc' -o -name '*.cpp' -o -name '*.inc' \) -not -path '*/build/*')
 
-.PHONY: help venv native demo test lint lint-python lint-cpp test-cpp test-python format clean distclean
+.PHONY: help venv native wheels bench bench-arm bench-results demo test lint lint-python lint-cpp test-cpp test-python format clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train, pack, run and report a small low-bit U-Net (at most 10 minutes); report in demo/report"
 	@echo "make test    lint, C++ tests, Python tests"
+	@echo "make wheels  Python wheels for x86_64 and aarch64, in dist/"
+	@echo "make bench   time ours against other engines;  make bench-arm  count ARM instructions;  make bench-results  the page"
 	@echo "make venv    only the environment ($(VENV));  make native  only the C++ library"
 	@echo "make lint    ruff, mypy --strict, clang-format;  make format  apply them;  make clean / distclean"
 
@@ -50,6 +52,26 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 # The install compiles it too; this one follows changed C++ sources.
 native: $(STAMP)
 	@$(MAKE) --no-print-directory -C deploy/runtime OUT=$(NATIVE)
+
+# x86_64 and aarch64, into dist/; any glibc since 2.17.
+wheels: $(STAMP)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt ziglang
+	@$(BIN)/python scripts/wheels.py
+
+# Everything lands in deploy/runtime/bench/results; bench-results only makes the page from what is there.
+# BENCH_PYTHON names another interpreter that has unetq and the engines; BENCH_COUNT the arguments of the counting.
+BENCH_PYTHON ?= $(BIN)/python
+BENCH := deploy/runtime/bench
+
+bench: native
+	@PYTHON="$(BENCH_PYTHON)" $(BENCH)/peers.sh
+
+bench-arm: native
+	@mkdir -p $(BENCH)/results
+	@$(BENCH_PYTHON) -m unetq.bench.counted -o $(BENCH)/results/arm.json $(BENCH_COUNT)
+
+bench-results: $(STAMP)
+	@$(BENCH_PYTHON) -m unetq.bench.results $(BENCH)/results -o $(BENCH)/RESULTS.md
 
 demo: native
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo

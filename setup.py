@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -17,7 +18,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 RUNTIME = ROOT / "deploy" / "runtime"
 LIBRARY = Path("unetq", "_native", "libunetq.so")
-NOT_SOURCES = shutil.ignore_patterns("build", "*.o", "*.d", "*.a", "*.so", "__pycache__")
+NOT_SOURCES = shutil.ignore_patterns("build", "results", "*.o", "*.d", "*.a", "*.so", "__pycache__")
 
 
 def find_compiler() -> str:
@@ -34,13 +35,14 @@ def find_compiler() -> str:
     return found
 
 
-def compile_runtime(target: Path) -> None:
-    """Compile deploy/runtime into the shared library ``target``."""
+def compile_runtime(target: Path, *variables: str) -> None:
+    """Compile deploy/runtime into the shared library ``target``; ``variables`` are the Makefile's, as NAME=VALUE."""
     compiler = find_compiler()
     target.parent.mkdir(parents=True, exist_ok=True)
     jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        subprocess.run(["make", "-C", str(RUNTIME), f"-j{jobs}", f"OUT={target}", f"CXX={compiler}"], check=True)
+        command = ["make", "-C", str(RUNTIME), f"-j{jobs}", f"OUT={target}", f"CXX={compiler}", *variables]
+        subprocess.run(command, check=True)
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"the C++ runtime did not compile (make left with {error.returncode}); see above.") from error
 
@@ -54,10 +56,15 @@ class BuildPython(build_py):
             compile_runtime(ROOT / LIBRARY)
             return
         built = Path(self.build_lib).resolve()
-        compile_runtime(built / LIBRARY)
-        sources = built / LIBRARY.parent / "runtime"
-        shutil.rmtree(sources, ignore_errors=True)
-        shutil.copytree(RUNTIME, sources, ignore=NOT_SOURCES)
+        # UNETQ_TARGET: another machine than this one, for a compiler that does not tell which (scripts/wheels.py).
+        other = [f"TARGET={os.environ['UNETQ_TARGET']}"] if os.environ.get("UNETQ_TARGET") else []
+        with tempfile.TemporaryDirectory() as objects:  # those lying in the tree may be another machine's
+            compile_runtime(built / LIBRARY, f"BUILD={objects}", *other)
+        native = built / LIBRARY.parent
+        for name in ("runtime", "targets"):
+            shutil.rmtree(native / name, ignore_errors=True)
+            shutil.copytree(RUNTIME.parent / name, native / name, ignore=NOT_SOURCES)
+        shutil.copy(ROOT / "LICENSE", native)  # it goes with what is built for a device
 
 
 class PlatformWheel(bdist_wheel):

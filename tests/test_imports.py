@@ -21,7 +21,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "export", "preprocess", "imageio", "nifti", "tiff", "cost", "metrics", "history", "progress", "summary"),
     ("data", "augment", "batches", "nets", "quant", "export.lower", "losses", "checkpoint", "scoring"),
     ("native", "runtime", "predict", "inspect", "report"),
-    ("train", "loop", "prepare", "facts", "runs", "evaluate", "verify", "export.run"),
+    ("train", "loop", "prepare", "facts", "runs", "evaluate", "verify", "export.run", "export.bundle"),
+    ("bench",),
     ("cli",),
 )
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.
@@ -29,6 +30,7 @@ DEVICE_SIDE = (
     "errors", "files", "fixedpoint", "config", "cost", "imageio", "metrics", "nifti", "preprocess", "tiff",
     "native", "runtime", "predict", "inspect", "report",
     "export.program", "export.integer", "export.packing", "export.modelfile", "export.passes",
+    "export.targets", "export.elf", "export.toolchain", "export.build", "export.golden", "export.guide",
 )  # fmt: skip
 DATASETS_MAY_IMPORT = ("unetq.data", "unetq.errors", "unetq.imageio", "unetq.preprocess", "unetq.export.program")
 REPORT_MAY_IMPORT = ("unetq.errors", "unetq.files", "unetq.report")

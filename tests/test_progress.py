@@ -62,3 +62,16 @@ def test_history_is_cut_after_the_checkpoint(tmp_path: Path) -> None:
     kept = [json.loads(line) for line in history.path.read_text().splitlines()]
     assert [(k["stage"], k["step"]) for k in kept] == [("float", 10), ("float", 20), ("quant", 10)]
     assert kept[2] == {"stage": "quant", "step": 10, "loss": 1.0, "lr": 0.1, "seconds": 2.0, "dice": {"cell": 0.5}}
+
+
+def test_compiling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line at the end; on a terminal one that is rewritten."""
+    for seconds, finished in ((1.0, False), (12.4, True)):
+        progress.count_compiled("library", 14, 31, seconds, finished)
+    assert capsys.readouterr().err == "library: compiled 31 files in 12 s\n"
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    for seconds, finished in ((1.0, False), (12.4, True)):
+        progress.count_compiled("library", 14, 31, seconds, finished)
+    shown = capsys.readouterr().err
+    assert shown.startswith("\rlibrary: compiling 14/31, 1 s ") and shown.endswith("\n")
+    assert shown.count("\n") == 1 and "compiled 31 files in 12 s" in shown

@@ -133,9 +133,31 @@ def verify(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder.")], out: OutOption, as_json: JsonOption = False
+    run: Annotated[Path, typer.Argument(help="A run folder; with --target also a .uqm file.")],
+    out: OutOption,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="aarch64-linux, armv7-linux or x86_64-linux: a device's folder.")
+    ] = None,
+    cxx: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Compiler for --target; by default zig (unetq[cross]).")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Pack a run's best network into one .uqm file."""
+    """Pack a run's best network into one .uqm file, or with --target into a folder for a device.
+
+    The folder holds the model, a static program, the library with its C header, an example, check sums and a self-test.
+    """
+    if target is not None:
+        from .export.bundle import bundle, describe
+        from .progress import count_compiled
+
+        found = bundle(run, target, out, cxx, count_compiled, lambda line: typer.echo(line, err=True))
+        typer.echo(json.dumps(found) if as_json else describe(found))
+        return
+    if cxx is not None:
+        from .errors import ConfigError
+
+        raise ConfigError("--cxx names the compiler for a device, but no device is named; add --target aarch64-linux.")
     from .export.run import export as pack
 
     summary = pack(run, out)
@@ -182,6 +204,35 @@ def inspect(model: Annotated[Path, typer.Argument(help="A .uqm file.")], as_json
 
     found = look(model)
     typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+
+
+@app.command()
+def bench(
+    network: Annotated[str, typer.Option(help="s, l, a run folder or a .uqm file.")] = "s",
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels an axis; by default 208 (64 in 3-D).")] = None,
+    cap: Annotated[str, typer.Option(help="none, avx512vnni, avxvnni or avx2, for all who can be held.")] = "none",
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians of them.")] = 15,
+    times: Annotated[int, typer.Option(min=1, help="Timed runs of each in a round; the best counts.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of everybody.")] = 1,
+    bits: Annotated[str, typer.Option(help="Ours for s and l: w4a6,w2a2,…")] = "w4a6",
+    only: Annotated[str | None, typer.Option(help="Names or their beginnings: unetq,openvino,…")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="New folder: bench.json, table.md, plots.")] = None,
+    as_json: JsonOption = False,
+    as_list: Annotated[
+        bool, typer.Option("--list", help="Only what is there: instruction sets, peers, a .uqm file's kernels.")
+    ] = False,
+) -> None:
+    """Time ours against other inference engines on this machine, interleaved, one process each."""
+    if as_list:
+        from .bench.listing import describe, listing
+
+        found = listing(Path(network) if network.endswith(".uqm") else None)
+        typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+        return
+    from .bench.run import run
+
+    arguments = {"network": network, "size": size, "cap": cap, "rounds": rounds, "times": times, "threads": threads}
+    typer.echo(run(arguments, bits, only, out, as_json, sys.argv[1:], lambda line: typer.echo(line, err=True)))
 
 
 @app.command()

@@ -51,3 +51,9 @@ class DeviceError(UnetqError):
     """The C++ runtime refused a call; the message is the runtime's own."""
 
     exit_code = 7
+
+
+class ToolchainError(UnetqError):
+    """A compiler that is missing, makes code for another machine, or failed; the message ends with its output."""
+
+    exit_code = 9  # 8 is unetq-run's failed self-test

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,59 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def refuse_full_folder(path: str | os.PathLike[str]) -> None:
+    """Stop before any work is done for a folder that could not be put in place.
+
+    Raises:
+        OutputError: ``path`` is a file or a folder with something in it, or its parent is missing.
+    """
+    target = Path(path)
+    if target.is_dir():
+        if any(target.iterdir()):
+            raise OutputError(
+                f"{target} is there and not empty; a folder is written whole or not at all, never into another. "
+                "Remove it or choose another name."
+            )
+    elif target.exists() or target.is_symlink():
+        raise OutputError(f"{target} is a file; a folder is to be written there. Choose another name.")
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"{target.absolute().parent} does not exist; make that folder, or choose another place.")
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; on success its files are flushed and it is renamed onto ``path``.
+
+    On any failure the temporary folder is removed and ``path`` is untouched.
+
+    Raises:
+        OutputError: as ``refuse_full_folder``, or the place is not writable, or the disk is full.
+    """
+    refuse_full_folder(path)
+    target = Path(path).resolve()
+    temporary: Path | None = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)
+        temporary.rename(target)  # onto an empty folder, too
+        temporary = None
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}; a folder is written whole or not at all, "
+            "so nothing was changed. Free some space or choose another place."
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_with(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) -> None:

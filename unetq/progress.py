@@ -148,3 +148,16 @@ def count_slices(done: int, total: int) -> None:
     """Slices done of all, rewritten in place on a terminal; silent elsewhere."""
     if sys.stderr.isatty():
         print(f"\rslice {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def count_compiled(what: str, done: int, total: int, seconds: float, finished: bool) -> None:
+    """Files compiled of all and the time, rewritten in place on a terminal; elsewhere one line at the end."""
+    if sys.stderr.isatty():
+        text = (
+            f"{what}: compiled {total} files in {seconds:.0f} s"
+            if finished
+            else (f"{what}: compiling {done}/{total}, {seconds:.0f} s")
+        )
+        print(f"\r{text:<60}", end="\n" if finished else "", file=sys.stderr, flush=True)
+    elif finished:
+        print(f"{what}: compiled {total} files in {seconds:.0f} s", file=sys.stderr, flush=True)

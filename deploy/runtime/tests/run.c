@@ -10,8 +10,8 @@
 static int failures = 0;
 static unsigned long allocations = 0;
 
-#ifdef __GLIBC__
-/* The program's own allocator wins over the C library's, for the shared library too. */
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* The program's own allocator wins over the C library's, for the shared library too; a sanitizer brings its own. */
 extern void* __libc_malloc(size_t bytes);
 extern void* __libc_calloc(size_t count, size_t bytes);
 extern void* __libc_realloc(void* old, size_t bytes);

@@ -1,0 +1,157 @@
+#include <math.h>
+
+#include <algorithm>
+
+#include "builder.h"
+
+namespace fuzz {
+
+using namespace uq;
+
+Grid Builder::random_grid() {
+    Grid grid = {};
+    grid.bits = house_ && s_.chance(70) ? house_code_ : s_.between(1, 8);
+    grid.is_signed = s_.chance(40);
+    grid.toward_zero = s_.chance(15);
+    grid.scale =
+        s_.chance(70) ? ldexpf(1.0f, static_cast<int>(s_.between(0, 8)) - 6) : 0.01f + 3.0f * s_.numbers().unit();
+    return grid;
+}
+
+void Builder::triple(uint32_t low, uint32_t high, uint32_t neutral, uint32_t out[3]) {
+    for (int a = 0; a < 3; ++a) out[a] = a == 0 && flat_ ? neutral : s_.between(low, high);
+}
+
+// Levels that never fall, some of them more than once, and 0 behind them.
+std::vector<int8_t> Builder::codebook(FileOp* op) {
+    const uint32_t style = s_.below(4), used = 1u << op->weight_bits;
+    std::vector<int8_t> levels(kLevels);
+    for (uint32_t i = 0; i < used; ++i) {
+        const int32_t any = static_cast<int32_t>(s_.numbers().below(256)) - 128;
+        const int32_t middle = static_cast<int32_t>(i) - static_cast<int32_t>(used / 2);
+        levels[i] = static_cast<int8_t>(style == 0 ? any / 32 : style == 1 ? middle : style == 2 ? any / 8 : any);
+    }
+    if (style == 3) levels[0] = -128, levels[used - 1] = 127;
+    std::sort(levels.begin(), levels.begin() + used);
+    op->codebook = writer_.blob(levels.data(), levels.size());
+    writer_.version = kCodebookVersion;
+    return levels;
+}
+
+// Writes the rows; returns the largest sum of |weights| of an output, and their mean size.
+double Builder::weights(FileOp* op, uint32_t outputs, uint32_t codes, double* mean) {
+    const uint32_t bits = op->weight_bits;
+    op->row_bytes = static_cast<uint32_t>((static_cast<uint64_t>(codes) * bits + 7) / 8);
+    Bytes rows(static_cast<size_t>(op->row_bytes) * outputs);
+    const int32_t low = -(1 << (bits < 32 ? bits - 1 : 0)), high = bits < 32 ? (1 << (bits - 1)) - 1 : 0;
+    const uint32_t style = s_.below(12);
+    Random& numbers = s_.numbers();
+    const std::vector<int8_t> levels = op->weight_kind == kCodebook ? codebook(op) : std::vector<int8_t>();
+    double largest = 0, total = 0;
+    for (uint32_t o = 0; o < outputs; ++o) {
+        uint8_t* row = rows.data() + static_cast<size_t>(o) * op->row_bytes;
+        double sum = 0;
+        for (uint32_t i = 0; i < codes; ++i) {
+            if (op->weight_kind == kFloat32) {
+                const float value = numbers.spread();
+                memcpy(row + i * sizeof value, &value, sizeof value);
+                sum += fabs(static_cast<double>(value));
+                continue;
+            }
+            int32_t code = low + static_cast<int32_t>(numbers.below(static_cast<uint32_t>(high - low) + 1));
+            if (style == 0) code = low;
+            if (style == 1) code = high;
+            if (style == 2) code = numbers.chance(50) ? low : high;
+            if (style == 3) code = numbers.chance(80) ? 0 : code;
+            if (style == 4) code = code > 0 ? 1 : code < 0 ? -1 : 0;
+            if (style >= 5 && style <= 7 && bits > 1 && code == low) code = low + 1;  // symmetric, as training makes it
+            if (style == 8) code = o % 2 ? low : high;
+            uint32_t field = static_cast<uint32_t>(code) & ((1u << bits) - 1);
+            if (op->weight_kind == kBinary) {
+                field = style == 0 ? 0 : style == 1 ? 1 : static_cast<uint32_t>(numbers.next() & 1);
+                code = field ? 1 : -1;
+            }
+            const uint64_t at = static_cast<uint64_t>(i) * bits;
+            for (uint32_t b = 0; b < bits; ++b)
+                if (field >> b & 1) row[(at + b) / 8] |= static_cast<uint8_t>(1u << (at + b) % 8);
+            if (op->weight_kind == kCodebook) code = levels[field];
+            sum += code < 0 ? -code : code;
+        }
+        total += sum;
+        if (sum > largest) largest = sum;
+    }
+    *mean = total / (static_cast<double>(codes) * outputs);
+    op->weight = writer_.blob(rows.data(), rows.size());
+    op->weight_scale_count = s_.chance(50) ? 1 : outputs;
+    op->weight_scale = writer_.floats(std::vector<float>(op->weight_scale_count, 1.0f));
+    return largest;
+}
+
+// Arrays that bring sums of about spread onto the grid: half of them well inside, some far beyond, some hostile.
+void Builder::epilogue(FileOp* op, uint32_t channels, double spread, const Grid* grid, bool may_norm, OpNote* note) {
+    Random& numbers = s_.numbers();
+    const double reach = grid ? grid->reach() : 4.0;
+    const double size = reach / (spread > 1e-3 ? spread : 1e-3) * s_.pick({0.3, 1.0, 1.0, 5.0});
+    const uint32_t style = s_.below(16), slopes = s_.below(5);
+    const bool norm = may_norm && s_.chance(15), second = s_.chance(30);
+    std::vector<float> gain(channels), offset(channels), slope(channels), gain2(channels), offset2(channels);
+    std::vector<float> weight(channels), bias(channels);
+    note->slope = 0;
+    for (uint32_t c = 0; c < channels; ++c) {
+        gain[c] = static_cast<float>(size) * numbers.spread();
+        offset[c] = static_cast<float>(reach / 4) * numbers.spread();
+        if (style == 0) gain[c] = 0.5f * (grid ? grid->scale : 1.0f), offset[c] = 0;  // ties everywhere
+        if (style == 1) gain[c] = 0.0f;
+        if (style == 2) gain[c] = 1e30f, offset[c] = -1e30f;
+        if (style == 3) gain[c] = 1e-40f, offset[c] = 1e-41f;  // subnormal
+        slope[c] = slopes == 1 ? 0.0f : slopes == 2 ? 0.01f : slopes == 3 ? 0.25f : 0.3f * numbers.spread();
+        gain2[c] = style == 4 ? 0.0f : numbers.spread();
+        offset2[c] = static_cast<float>(reach / 4) * numbers.spread();
+        weight[c] = static_cast<float>(reach / 3) * numbers.spread();
+        bias[c] = static_cast<float>(reach / 4) * numbers.spread();
+        double factor = fabs(static_cast<double>(gain[c]));
+        if (slopes && fabs(slope[c]) > 1) factor *= fabs(static_cast<double>(slope[c]));
+        if (second) factor *= fabs(static_cast<double>(gain2[c]));
+        if (factor > note->slope) note->slope = factor;
+    }
+    if (norm) {
+        gain.assign(channels, s_.pick({0.01f, 1.0f, 1e-6f}));
+        offset.assign(channels, 0.0f);
+    }
+    op->flags = kEpilogue | (slopes ? kSlope : 0u) | (second ? kSecond : 0u) | (norm ? kInstanceNorm : 0u);
+    op->gain = writer_.floats(gain);
+    op->offset = writer_.floats(offset);
+    if (slopes) op->slope = writer_.floats(slope);
+    if (second) {
+        op->gain2 = writer_.floats(gain2);
+        op->offset2 = writer_.floats(offset2);
+    }
+    if (norm) {
+        op->eps = s_.pick({1e-5, 1e-3, 1e-12});
+        op->norm_weight = writer_.floats(weight);
+        op->norm_bias = writer_.floats(bias);
+        note->float_norm = true;
+        note->text += " norm";
+    }
+}
+
+// Noise, or pushed to the ends, or on the ties of the first grid.
+std::vector<float> Builder::image(uint64_t count) {
+    Random& numbers = s_.numbers();
+    float scale = 1.0f;
+    for (const OpNote& op : ops_)
+        if (op.kind == kQuantize && op.inputs[0] == 0) scale = tensors_[op.output].grid.scale;
+    const uint32_t style = s_.below(8);
+    const float size = s_.pick({0.5f, 3.0f, 40.0f}) * scale;
+    std::vector<float> values(count);
+    for (float& x : values) {
+        x = numbers.spread() * size;
+        if (style == 0) x = x < 0 ? -1e6f : 1e6f;
+        if (style == 1) x = (static_cast<float>(numbers.below(64)) - 32.0f + 0.5f) * scale;
+        if (style == 2) x = numbers.chance(50) ? 0.0f : -0.0f;
+        if (style == 3) x = numbers.chance(50) ? 1e-40f : -3e38f;
+    }
+    return values;
+}
+
+}  // namespace fuzz

@@ -1,0 +1,1 @@
+"""Time packed networks against other inference engines, each in a process of its own."""
