@@ -44,5 +44,6 @@ def instruction_sets() -> list[str]:
         "avx2": {"avx2"},
         "avxvnni": {"avx2", "avx_vnni"},
         "avx512vnni": {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"},
+        "amx": {"avx512_vnni", "amx_tile", "amx_int8"},
     }
     return ["scalar", *(name for name, needs in sets.items() if needs <= flags)]

@@ -138,6 +138,30 @@ def test_joined_and_upsampled_inputs(mode: str, bits: int, signed: bool, left: i
     compare(program, x, tmp_path / "m.uqm", f"{mode} A{bits} signed={signed}, {left} and {low} channels")
 
 
+@pytest.mark.parametrize(("bits", "outputs"), [(2, 8), (3, 5), (4, 4), (5, 3), (8, 2), (8, 1), (7, 1)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_few_outputs_of_wide_weights(
+    bits: int, outputs: int, signed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every bit of the weights is an output of its own, as far as a block of 16 holds them."""
+    random = np.random.default_rng(bits * 10 + outputs)
+    grid, low = Grid(int(random.integers(1, 5)), signed, 0.5), -(1 << (bits - 1))
+    weight = random.integers(low, -low, (outputs, 70, 1, 3, 3)).astype(np.int8)
+    weight[0, ::2] = random.choice([low, -low - 1])
+    op = Conv(
+        "conv2", (1,), 2, weight, bits, "twos_complement", np.ones(1, np.float32),
+        plain_epilogue(outputs, 40000.0), pad_before=(0, 1, 1), pad_after=(0, 1, 0),
+    )  # fmt: skip
+    specs: list[Any] = [("input", 70, None), ("x", 70, grid), ("y", outputs, Grid(8, True, 0.5))]
+    tensors = (*(TensorSpec(*s) for s in specs), TensorSpec("logits", outputs, None))
+    program = Program(tensors, (Quantize("quantize", (0,), 1), op, head(outputs, 2)), 0, 3, 2, (1, 1, 1))
+    x = image(random, 70, (9, 13), grid)
+    compare(program, x, tmp_path / "m.uqm", f"W{bits}A{grid.bits} signed={signed} to {outputs}")
+    monkeypatch.setenv("UNETQ_SCHEME", "bits")
+    for isa in ISAS:
+        assert schemes(tmp_path / "m.uqm", isa)["conv2"] == "bit-serial"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bits", [1, 4])
 def test_long_sums(kind: str, bits: int, tmp_path: Path) -> None:

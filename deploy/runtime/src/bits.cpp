@@ -10,6 +10,10 @@
 // (where w = -1, ~u - 1 = -u). The first and the last have a constant that the start value takes, beside
 // -offset * sum(w), the surplus of the offset; the padding holds the offset itself, which is the value 0. Channels that
 // fill up a word of 32 are 0 in weights and codes and count nothing.
+//
+// Where there are so few output channels that all bits of their weights fit into the 16 of a block, of whatever width
+// (a network's last layer), every bit of the weights counts as an output channel of its own, and the sums of an output
+// channel are put together at the end: sum_i 2^i s_i, less 2^b for the sign.
 #include "bits.h"
 
 #include "fields.h"
@@ -42,7 +46,13 @@ bool all_ternary(const Op& op) {
     return true;
 }
 
+bool spreads(const Op& op) {
+    return op.weight_kind == kTwosComplement && op.weight_bits > 1 && op.groups == 1 &&
+           op.output_channels * op.weight_bits <= kBlock;
+}
+
 BitForm choose_form(const Op& op) {
+    if (op.conv.spread) return kBitAnd;
     if (op.weight_bits == 2) return all_ternary(op) ? kBitSign : kBitAnd;
     if (op.weight_kind != kBinary) return kBitAnd;
     // Channels that a block reads for other outputs are 0 in these weights: not of {-1, +1}.
@@ -53,10 +63,44 @@ int32_t ones(uint32_t word) {
     return __builtin_popcount(word);
 }
 
+void unpack_spread(const Op& op, const Phase& phase, uint32_t* dst) {
+    const Conv& conv = op.conv;
+    const size_t taps = phase.taps.size();
+    memset(dst, 0, conv.part_bytes(phase));
+    for (uint32_t o = 0; o < op.output_channels; ++o) {
+        const uint8_t* row = op.weights + static_cast<uint64_t>(o) * op.row_bytes;
+        for (size_t t = 0; t < taps; ++t) {
+            const uint64_t first = static_cast<uint64_t>(phase.taps[t].index) * conv.group_inputs;
+            for (uint32_t c = 0; c < conv.group_inputs; ++c) {
+                const uint64_t weight = read_bits(row, op.row_bytes, (first + c) * op.weight_bits, op.weight_bits);
+                uint32_t* out = dst + (c / kWord * taps + t) * kBlock + o * op.weight_bits;
+                for (uint32_t i = 0; i < op.weight_bits; ++i)
+                    out[i] |= static_cast<uint32_t>(weight >> i & 1) << c % kWord;
+            }
+        }
+    }
+}
+
+// All of it where it counts once, in the lowest bit.
+void spread_start(const Op& op, const Phase& phase, const uint32_t* weights, int32_t start[kBlock]) {
+    const size_t steps = static_cast<size_t>(op.conv.part_bytes(phase)) / sizeof(uint32_t) / kBlock;
+    memset(start, 0, kBlock * sizeof(int32_t));
+    for (uint32_t o = 0; o < op.output_channels; ++o) {
+        int64_t sum = 0;
+        for (uint32_t i = 0; i < op.weight_bits; ++i) {
+            int64_t count = 0;
+            for (size_t s = 0; s < steps; ++s) count += ones(weights[s * kBlock + o * op.weight_bits + i]);
+            sum += (i + 1 < op.weight_bits ? count : -count) * (int64_t{1} << i);
+        }
+        start[o * op.weight_bits] = static_cast<int32_t>(static_cast<uint32_t>(-sum * op.conv.entry_offset));
+    }
+}
+
 }  // namespace
 
 const char* no_bits(const Op& op, const Tensor& input) {
-    if (op.weight_kind == kFloat32 || op.weight_bits > 2) return "weights of more than 2 bits";
+    if (op.weight_kind != kTwosComplement && op.weight_kind != kBinary) return "weights without bits";
+    if (op.weight_bits > 2 && !spreads(op)) return "weights of more than 2 bits";
     if (op.weight_kind == kCodebook) return "weights of a codebook";
     if (input.is_float || input.bits > kMostPlanes) return "codes of more than 4 bits";
     return op.groups > 1 && op.conv.group_inputs % kWord ? "groups that do not fill words of 32 channels" : nullptr;
@@ -65,10 +109,11 @@ const char* no_bits(const Op& op, const Tensor& input) {
 void choose_bit_shape(const uq_model& model, Op* op) {
     Conv& conv = op->conv;
     const Tensor& input = model.tensors[op->inputs[0]];
+    conv.spread = spreads(*op);
     conv.form = choose_form(*op);
     conv.planes = input.bits;
     conv.words = words(conv.input_channels);
-    conv.runs = conv.form == kBitAnd ? op->weight_bits : 1;
+    conv.runs = conv.form == kBitAnd && !conv.spread ? op->weight_bits : 1;
     conv.patches = false;
     conv.window_channels = conv.padded_channels = conv.planes * conv.words;
     uint32_t widest = 0;
@@ -92,8 +137,10 @@ double bit_cost(const BitConv& kernel, const Conv& conv) {
 
 void unpack_bit_block(const Op& op, const Phase& phase, uint32_t block, uint32_t* dst) {
     const Conv& conv = op.conv;
+    if (conv.spread) return unpack_spread(op, phase, dst);
     const size_t taps = phase.taps.size(), step = static_cast<size_t>(conv.step_words()) * kBlock;
     const size_t run = static_cast<size_t>(conv.part_bytes(phase)) / sizeof(uint32_t) / conv.runs;
+    if (taps == 0) return;  // a transposed one whose kernel is smaller than its stride: no memory either
     memset(dst, 0, conv.part_bytes(phase));
     const uint32_t left = op.output_channels - block * kBlock, outputs = left < kBlock ? left : kBlock;
     for (uint32_t o = 0; o < outputs; ++o) {
@@ -121,13 +168,27 @@ void unpack_bit_block(const Op& op, const Phase& phase, uint32_t block, uint32_t
     }
 }
 
+void join_spread(const Op& op, uint64_t pixels, int32_t* sums) {
+    const uint32_t bits = op.weight_bits;
+    for (uint64_t p = 0; p < pixels; ++p, sums += kBlock) {
+        for (uint32_t o = 0; o < op.output_channels; ++o) {
+            const int32_t* each = sums + o * bits;
+            auto sum = static_cast<uint32_t>(-each[bits - 1]);
+            for (uint32_t i = bits - 1; i-- > 0;) sum = 2 * sum + static_cast<uint32_t>(each[i]);
+            sums[o] = static_cast<int32_t>(sum);  // before what is read next
+        }
+    }
+}
+
 int32_t bit_factor(const Conv& conv, uint32_t run) {
-    if (conv.form == kBitSign) return 1;
+    if (conv.form == kBitSign || conv.spread) return 1;
     if (conv.runs == 1) return -1;
     return run == 0 ? 1 : -2;
 }
 
-void bit_start(const Conv& conv, const Phase& phase, const uint32_t* weights, int32_t start[kBlock]) {
+void bit_start(const Op& op, const Phase& phase, const uint32_t* weights, int32_t start[kBlock]) {
+    const Conv& conv = op.conv;
+    if (conv.spread) return spread_start(op, phase, weights, start);
     const size_t steps = static_cast<size_t>(conv.part_bytes(phase)) / sizeof(uint32_t) / kBlock / conv.runs;
     const int64_t all_planes = (1 << conv.planes) - 1;
     for (uint32_t o = 0; o < kBlock; ++o) {

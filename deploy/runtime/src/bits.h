@@ -20,7 +20,10 @@ double bit_cost(const BitConv& kernel, const Conv& conv);
 void unpack_bit_block(const Op& op, const Phase& phase, uint32_t block, uint32_t* dst);
 
 // What the sums of the block begin with. weights: as unpack_bit_block makes them.
-void bit_start(const Conv& conv, const Phase& phase, const uint32_t* weights, int32_t start[kBlock]);
+void bit_start(const Op& op, const Phase& phase, const uint32_t* weights, int32_t start[kBlock]);
+
+// Where the bits of weights are spread: sums[pixel][16] of bits to those of outputs.
+void join_spread(const Op& op, uint64_t pixels, int32_t* sums);
 
 // Of run number run, what counts are multiplied by.
 int32_t bit_factor(const Conv& conv, uint32_t run);

@@ -7,9 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Under AddressSanitizer the pieces of working memory have poisoned gaps between them, and so have tensors: what is
+// written beyond one would otherwise only be seen where it happens to hurt.
+#if defined(__SANITIZE_ADDRESS__)
+#define UQ_RED_ZONES
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UQ_RED_ZONES
+#endif
+#endif
+#ifdef UQ_RED_ZONES
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace uq {
 
 constexpr uint64_t kAlignment = 64;
+#ifdef UQ_RED_ZONES
+constexpr uint64_t kRedZone = 64;
+#else
+constexpr uint64_t kRedZone = 0;
+#endif
 constexpr uint64_t kTooLarge = UINT64_MAX;
 
 inline uint64_t padded(uint64_t bytes) {
@@ -95,7 +113,10 @@ class Carver {
     T* take(uint64_t count) {
         uint64_t at = used_;
         uint64_t bytes = product(count, sizeof(T));
-        used_ = (used_ == kTooLarge || bytes > kTooLarge / 4) ? kTooLarge : used_ + padded(bytes);
+        used_ = (used_ == kTooLarge || bytes > kTooLarge / 4) ? kTooLarge : used_ + padded(bytes) + (bytes ? kRedZone : 0);
+#ifdef UQ_RED_ZONES
+        if (base_ && bytes) __asan_poison_memory_region(base_ + used_ - kRedZone, kRedZone);
+#endif
         return base_ ? reinterpret_cast<T*>(base_ + at) : nullptr;
     }
 

@@ -55,6 +55,7 @@ const Isa kIsas[] = {
     {"avx2", x86_has_avx2, uq_fill__avx2},
     {"avxvnni", x86_has_avxvnni, uq_fill__avxvnni},
     {"avx512vnni", x86_has_avx512vnni, uq_fill__avx512vnni},
+    {"amx", x86_has_amx, uq_fill__amx},
 #elif defined(__aarch64__)
     {"neon", has_neon, uq_fill__neon},
     {"dotprod", has_dotprod, uq_fill__dotprod},

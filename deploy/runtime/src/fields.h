@@ -21,7 +21,10 @@ inline uint64_t read_bits(const uint8_t* row, uint64_t row_bytes, uint64_t at, u
     const uint64_t byte = at >> 3, left = row_bytes - byte;
     const uint32_t shift = at & 7;
     uint64_t value = 0;
-    memcpy(&value, row + byte, left < 8 ? left : 8);
+    if (left >= 8)
+        memcpy(&value, row + byte, 8);
+    else
+        memcpy(&value, row + byte, left);
     value >>= shift;
     if (shift + count > 64) value |= static_cast<uint64_t>(row[byte + 8]) << (64 - shift);
     return count < 64 ? value & ((uint64_t{1} << count) - 1) : value;

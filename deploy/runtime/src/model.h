@@ -85,6 +85,7 @@ struct Conv {
     BitForm form;                         // of kBits
     uint32_t planes;                      // bits of an entering code
     uint32_t words;                       // of a plane of a pixel
+    bool spread;                          // the bits of a few wide weights, each an output of its own
     uint32_t runs;                        // over the codes: 2 where both bits of a weight are counted
     int32_t entry_offset;                 // a code enters as code + entry_offset
     uint8_t position_offset[kPositions];  // and a transformed one as that + position_offset, modulo 256
@@ -111,6 +112,19 @@ struct Conv {
     uint64_t block_bytes(const Phase& phase) const { return part_bytes(phase) * parts(); }
 };
 
+// Thresholds of an epilogue onto few levels; none where the epilogue is computed.
+struct ThresholdTable {
+    uint32_t count;
+    size_t stride;
+    Array<int32_t> above;  // [level][stride]
+    Array<uint8_t> first;
+    Array<uint8_t> falling;
+
+    Thresholds from(uint32_t channel) const {
+        return {&above[channel], stride, count, &first[channel], &falling[channel]};
+    }
+};
+
 struct Op {
     OpKind kind;
     const char* name;
@@ -135,6 +149,7 @@ struct Op {
     bool has_epilogue;
     bool saturates_at_zero;  // a ReLU that its codes' lower end stands for
     Epilogue epilogue;
+    ThresholdTable thresholds;
     Conv conv;
 };
 

@@ -112,7 +112,8 @@ void choose_pools(uq_layout* layout) {
         if (layout->threads > 1 || op.kind != kConv || op.epilogue.norm_weight || op.conv.phases.size() > 1) continue;
         if (conv_passes(op.conv) > 1 || layout->places[op.output].size[0] > 1) continue;
         for (size_t k = i + 1; k < model.ops.size() && layout->pool[i] == kNoOp; ++k)
-            if (model.ops[k].kind == kMaxPool && model.ops[k].inputs[0] == op.output)
+            if (model.ops[k].kind == kMaxPool && model.ops[k].inputs[0] == op.output &&
+                layout->places[model.ops[k].output].size[0] == 1)  // padding in depth makes more of one slice
                 layout->pool[i] = static_cast<uint32_t>(k);
     }
 }
@@ -183,7 +184,7 @@ class Lifetimes {
     }
 
   private:
-    static uq_status no_memory() { return fail(UQ_NO_MEMORY, "no memory for the plan."); }
+    static uq_status no_memory() { return fail(UQ_NO_MEMORY, "no memory for the plan. Free some first."); }
     static uint64_t padded_work(uint64_t bytes) { return bytes > kMaxBytes ? kTooLarge : padded(bytes); }
 
     Item tensor_item(uint32_t tensor) const {
@@ -306,16 +307,17 @@ uq_status uq_plan_threads(const uq_model* model, uint32_t depth, uint32_t height
     if (!model || !layout) return uq::fail(UQ_BAD_ARGUMENT, "uq_plan: model or layout is NULL. Pass both.");
     *layout = nullptr;
     if (threads < 1 || threads > UQ_MAX_THREADS)
-        return uq::fail(UQ_BAD_ARGUMENT, "%u threads: a layout is for 1 to %d.", threads, UQ_MAX_THREADS);
+        return uq::fail(UQ_BAD_ARGUMENT, "%u threads: a layout is for 1 to %d. Ask for as many.", threads,
+                        UQ_MAX_THREADS);
     auto* fresh = static_cast<uq_layout*>(calloc(1, sizeof(uq_layout)));
-    if (!fresh) return uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout.");
+    if (!fresh) return uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout. Free some first.");
     fresh->model = model;
     fresh->threads = threads;
     const size_t tensors = model->tensors.size(), ops = model->ops.size();
     uq_status status = UQ_OK;
     if (!fresh->places.allocate(tensors) || !fresh->maker.allocate(tensors) || !fresh->work_offset.allocate(ops) ||
         !fresh->fused.allocate(ops) || !fresh->pool.allocate(ops))
-        status = uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout.");
+        status = uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout. Free some first.");
     const uint32_t size[3] = {depth, height, width};
     if (status == UQ_OK) status = uq::plan(fresh, size);
     if (status != UQ_OK) {
@@ -346,9 +348,10 @@ uq_status uq_layout_get_info(const uq_layout* layout, uq_layout_info* info) {
 }
 
 uq_status uq_layout_get_tensor(const uq_layout* layout, uint32_t index, uint32_t size[3], uint64_t* bytes) {
-    if (!layout) return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_tensor: layout is NULL.");
+    if (!layout) return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_tensor: layout is NULL. Pass one.");
     if (index >= layout->places.size())
-        return uq::fail(UQ_BAD_ARGUMENT, "uq_layout_get_tensor: tensor %u; there are %zu.", index,
+        return uq::fail(UQ_BAD_ARGUMENT,
+                        "uq_layout_get_tensor: tensor %u; there are %zu, counted from 0. Ask for one of them.", index,
                         layout->places.size());
     if (size) memcpy(size, layout->places[index].size, sizeof layout->places[index].size);
     if (bytes) *bytes = layout->places[index].bytes;

@@ -101,12 +101,12 @@ void run_parts(uq_pool* pool, uint32_t threads, void (*function)(void* context, 
 extern "C" {
 
 uq_status uq_pool_open(uint32_t threads, uq_pool** pool) {
-    if (!pool) return uq::fail(UQ_BAD_ARGUMENT, "uq_pool_open: pool is NULL.");
+    if (!pool) return uq::fail(UQ_BAD_ARGUMENT, "uq_pool_open: pool is NULL. Pass where it goes.");
     *pool = nullptr;
     if (threads < 1 || threads > UQ_MAX_THREADS)
-        return uq::fail(UQ_BAD_ARGUMENT, "%u threads: a pool has 1 to %d.", threads, UQ_MAX_THREADS);
+        return uq::fail(UQ_BAD_ARGUMENT, "%u threads: a pool has 1 to %d. Ask for as many.", threads, UQ_MAX_THREADS);
     auto* fresh = static_cast<uq_pool*>(calloc(1, sizeof(uq_pool)));
-    if (!fresh) return uq::fail(UQ_NO_MEMORY, "no memory for a pool.");
+    if (!fresh) return uq::fail(UQ_NO_MEMORY, "no memory for a pool. Free some first.");
     pthread_mutex_init(&fresh->mutex, nullptr);
     pthread_cond_init(&fresh->work, nullptr);
     pthread_cond_init(&fresh->done, nullptr);

@@ -30,6 +30,7 @@ struct Candidate {
 };
 
 Range codes_of(const Tensor& input) {
+    if (input.is_float) return Range{0, 0};
     return input.is_signed ? Range{-(1 << (input.bits - 1)), (1 << (input.bits - 1)) - 1}
                            : Range{0, (1 << input.bits) - 1};
 }
@@ -148,7 +149,7 @@ WeightSums sum_weights(const Element* weights, size_t steps, uint32_t group) {
 }
 
 uq_status no_memory(const Op& op) {
-    return fail(UQ_NO_MEMORY, "%.80s: no memory to prepare its weights.", op.name);
+    return fail(UQ_NO_MEMORY, "%.80s: no memory to prepare its weights. Free some first.", op.name);
 }
 
 // The weights of one block at the taps of one phase, as the scheme wants them.
@@ -170,7 +171,7 @@ uq_status prepare_block(const uq_model& model, Op* op, Phase* phase, uint32_t bl
     if (conv.scheme == Scheme::kBits) {
         auto* weights = reinterpret_cast<uint32_t*>(unpacked->weights.data());
         unpack_bit_block(*op, *phase, block, weights);
-        bit_start(conv, *phase, weights, &phase->start[block * kBlock]);
+        bit_start(*op, *phase, weights, &phase->start[block * kBlock]);
         return UQ_OK;
     }
     Range entering = {codes.low + conv.entry_offset, codes.high + conv.entry_offset};
@@ -296,7 +297,7 @@ const char* reason(const uq_model& model, Scheme scheme, const char* no_winograd
 }  // namespace
 
 uq_status prepare_conv(const uq_model& model, Op* op) {
-    if (!make_phases(op)) return fail(UQ_NO_MEMORY, "%.80s: no memory for its taps.", op->name);
+    if (!make_phases(op)) return fail(UQ_NO_MEMORY, "%.80s: no memory for its taps. Free some first.", op->name);
     const Tensor& input = model.tensors[op->inputs[0]];
     bool holds = false;
     double cost = 0;

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "container.h"
+#include "thresholds.h"
 #include "model.h"
 
 namespace uq {
@@ -341,9 +342,10 @@ class Reader : public Container {
             UQ_TRY(read_epilogue(row, op));
             drop_relu(op);
         }
-        if (op->kind != kConv) return UQ_OK;
+        if (op->kind != kConv) return prepare_thresholds(*model_, op);
         UQ_TRY(read_conv(row, op));
-        return prepare_conv(*model_, op);
+        UQ_TRY(prepare_conv(*model_, op));
+        return prepare_thresholds(*model_, op);
     }
 
     uq_status read_ops() {

@@ -56,6 +56,16 @@ void run_share(void* context, uint32_t part) {
         execute(round.run, *round.op, round.pass, round.shared, work, share);
 }
 
+// The next use of the arena cuts it differently.
+void forget_red_zones(const uq_layout& layout, uint8_t* arena) {
+#ifdef UQ_RED_ZONES
+    __asan_unpoison_memory_region(arena, layout.info.arena_bytes);
+#else
+    (void)layout;
+    (void)arena;
+#endif
+}
+
 // False when the run was cancelled.
 bool run_operation(Run* run, uint32_t index) {
     const uq_layout& layout = *run->layout;
@@ -69,10 +79,14 @@ bool run_operation(Run* run, uint32_t index) {
     const uint32_t passes = op.kind == kConv ? conv_passes(op.conv) : 1;
     for (; round.pass < passes && !run->cancelled; ++round.pass) {
         round.weights = op.kind == kConv;
+        forget_red_zones(layout, run->arena);
         if (round.weights) run_parts(pool, layout.threads, run_share, &round);
         round.weights = false;
+        forget_red_zones(layout, run->arena);
         run_parts(pool, layout.threads, run_share, &round);
     }
+    // What the other threads did last, so that progress ends at its total.
+    if (layout.threads > 1 && !run->cancelled) run->advance(0, Share{0, layout.threads});
     return !run->cancelled;
 }
 
@@ -167,7 +181,7 @@ uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_
         return fail(UQ_BAD_ARENA, "arena at %p: it must be aligned to %d bytes. Use aligned_alloc or posix_memalign.",
                     arena, UQ_ARENA_ALIGNMENT);
     if (input_count != info.input_count || output_count != info.output_count)
-        return fail(UQ_BAD_BUFFER, "%llu values in, %llu out: this layout takes %llu in, %llu out.",
+        return fail(UQ_BAD_BUFFER, "%llu values in, %llu out: this layout takes %llu in, %llu out. Pass as many.",
                     static_cast<unsigned long long>(input_count), static_cast<unsigned long long>(output_count),
                     static_cast<unsigned long long>(info.input_count),
                     static_cast<unsigned long long>(info.output_count));
@@ -183,7 +197,8 @@ uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_
     if (options && options->on_tensor &&
         (!options->trace_buffer || options->trace_buffer_bytes < info.trace_bytes ||
          reinterpret_cast<uintptr_t>(options->trace_buffer) % sizeof(float)))
-        return fail(UQ_BAD_ARGUMENT, "trace buffer: %llu bytes aligned to 4 are needed for on_tensor.",
+        return fail(UQ_BAD_ARGUMENT,
+                    "trace buffer: %llu bytes aligned to 4 are needed for on_tensor. Pass trace_bytes of the layout.",
                     static_cast<unsigned long long>(info.trace_bytes));
     for (uint64_t i = 0; i < input_count; ++i)
         if (!isfinite(input[i]))
@@ -234,7 +249,9 @@ extern "C" uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena
     uq::Run run = {layout, layout->model, static_cast<uint8_t*>(arena), input, output, options, 0, false};
     uq::copy_input(run);
     for (uint32_t i = 0; i < layout->model->ops.size(); ++i) {
-        if (!uq::run_operation(&run, i))
+        const bool finished = uq::run_operation(&run, i);
+        uq::forget_red_zones(*layout, run.arena);
+        if (!finished)
             return uq::fail(UQ_CANCELLED,
                             "cancelled by on_progress in operation %u (%.80s); the output is unspecified.", i,
                             layout->model->ops[i].name);

@@ -4,6 +4,10 @@
 #define UNETQ_X86_FEATURES_H
 
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace uq {
 
@@ -32,8 +36,19 @@ inline bool x86_has_avx512vnni() {  // F, BW, VL and VNNI
     return x86_has_avx2() && x86_saves(0xE6) && x86_bit(7, 0, kEbx, 16) && x86_bit(7, 0, kEbx, 30) &&
            x86_bit(7, 0, kEbx, 31) && x86_bit(7, 0, kEcx, 11);
 }
-inline bool x86_has_amx_int8() {  // Linux grants the tiles on request: arch_prctl(ARCH_REQ_XCOMP_PERM, 18)
-    return x86_has_avx512vnni() && x86_saves(0x60000) && x86_bit(7, 0, kEdx, 24) && x86_bit(7, 0, kEdx, 25);
+
+// Linux saves tiles (component 18) only for a process that asks: arch_prctl(ARCH_REQ_XCOMP_PERM, 18). It holds for all
+// threads of it, and may be asked again.
+inline bool x86_may_use_tiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+    return false;
+#endif
+}
+inline bool x86_has_amx() {  // TILE and INT8, beside avx512vnni
+    return x86_has_avx512vnni() && x86_saves(0x60000) && x86_bit(7, 0, kEdx, 24) && x86_bit(7, 0, kEdx, 25) &&
+           x86_may_use_tiles();
 }
 
 }  // namespace uq

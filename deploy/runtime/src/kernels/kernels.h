@@ -94,6 +94,9 @@ struct BitTile {
 struct BitConv {
     uint32_t tile_pixels;  // divides kTilePixels
     uint32_t capacity;     // steps * (2^planes - 1) of a tile, at most
+    // The words at each tap of the pixels of a tile: dst[word][tap][pixel], from rows + pixel offset + tap offset on.
+    void (*arrange)(const uint8_t* rows, const uint32_t* pixel_offsets, const int32_t* tap_offsets, uint32_t taps,
+                    uint32_t words, uint32_t* dst);
     struct {
         const char* name;
         void (*run)(const BitTile& tile);
@@ -128,6 +131,15 @@ struct PackedRow {
     uint32_t pixels;
     uint32_t channels;
     uint32_t storage_bits;
+};
+
+// What an epilogue onto codes of one or two bits comes to: every threshold that a sum is above is one code further.
+struct Thresholds {
+    const int32_t* above;  // [level][stride]
+    size_t stride;
+    uint32_t levels;         // 1 or 3
+    const uint8_t* first;    // a channel each: its code above no threshold,
+    const uint8_t* falling;  // and 0 where codes rise with the sums, 255 where they fall
 };
 
 struct Kernels {
@@ -176,6 +188,8 @@ struct Kernels {
                          const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
     void (*epilogue_f32)(const float* sums, size_t stride, uint32_t pixels, uint32_t channels,
                          const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
+    // Sums [pixel][stride] to packed codes; sums and thresholds may be read up to a multiple of 16 channels.
+    void (*threshold)(const int32_t* sums, size_t stride, const Thresholds& thresholds, const PackedRow& row);
     // float32 onto a grid: code bytes.
     void (*quantize)(const float* src, size_t count, const Target& target, uint8_t* dst);
 

@@ -13,22 +13,17 @@ uint64_t bit_patch_words(const Conv& conv, const Phase& phase, uint64_t count) {
 // Words outside, taps inside: the channels of a group are then a run of steps, all taps of them.
 void make_bit_patches(const BitConv& kernel, const Conv& conv, const Phase& phase, const Window& window,
                       const ConvWork& work, uint64_t count) {
-    const uint32_t side = kernel.tile_pixels;
-    const size_t taps = phase.taps.size();
+    const auto taps = static_cast<uint32_t>(phase.taps.size()), words = conv.planes * conv.words;
     auto* out = reinterpret_cast<uint32_t*>(work.patches);
-    for (uint64_t first = 0; first < count; first += side) {
-        for (uint32_t j = 0; j < conv.planes * conv.words; ++j) {
-            for (size_t t = 0; t < taps; ++t, out += side) {
-                const uint8_t* origin = window.data() + work.tap_offsets[t] + j * sizeof(uint32_t);
-                for (uint32_t p = 0; p < side; ++p)
-                    memcpy(out + p, origin + work.pixel_offsets[first + p], sizeof(uint32_t));
-            }
-        }
+    for (uint64_t first = 0; first < count; first += kernel.tile_pixels) {
+        kernel.arrange(window.data(), work.pixel_offsets + first, work.tap_offsets, taps, words, out);
+        out += static_cast<size_t>(taps) * words * kernel.tile_pixels;
     }
 }
 
-void sum_bits(const BitConv& kernel, const Conv& conv, const Phase& phase, uint32_t block, const uint8_t* weights,
+void sum_bits(const BitConv& kernel, const Op& op, const Phase& phase, uint32_t block, const uint8_t* weights,
               const ConvWork& work, uint64_t count, int32_t* sums) {
+    const Conv& conv = op.conv;
     const uint32_t side = kernel.tile_pixels;
     const size_t taps = phase.taps.size();
     const size_t steps = taps * conv.steps_a_tap / conv.step_words() / conv.runs;
@@ -52,6 +47,7 @@ void sum_bits(const BitConv& kernel, const Conv& conv, const Phase& phase, uint3
             tile.start = nullptr;
         }
     }
+    if (conv.spread) join_spread(op, count, sums);
 }
 
 }  // namespace uq

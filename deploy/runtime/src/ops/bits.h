@@ -11,7 +11,7 @@ void make_bit_patches(const BitConv& kernel, const Conv& conv, const Phase& phas
                       const ConvWork& work, uint64_t count);
 
 // sums[pixel][16] of count pixels for one block.
-void sum_bits(const BitConv& kernel, const Conv& conv, const Phase& phase, uint32_t block, const uint8_t* weights,
+void sum_bits(const BitConv& kernel, const Op& op, const Phase& phase, uint32_t block, const uint8_t* weights,
               const ConvWork& work, uint64_t count, int32_t* sums);
 
 // Words that work.patches takes for count pixels.

@@ -218,7 +218,7 @@ class ConvRun {
             return;
         }
         if (conv_.scheme == Scheme::kBits) {
-            sum_bits(*kernels_.bit_conv, conv_, *phase_, block, weights, work_, chunk_pixels(), sums);
+            sum_bits(*kernels_.bit_conv, op_, *phase_, block, weights, work_, chunk_pixels(), sums);
             return;
         }
         int32_t single_tap = 0;
@@ -260,6 +260,13 @@ class ConvRun {
     void finish_block(uint32_t block, uint64_t base, const EpilogueArrays& arrays) {
         uint64_t source = base * kBlock;
         const uint64_t row_values = static_cast<uint64_t>(columns_) * kBlock;
+        if (op_.thresholds.count > 0) {
+            const auto* sums = static_cast<const int32_t*>(work_.sums) + source;
+            for (uint32_t d = 0; d < strip_.count[0]; ++d)
+                for (uint32_t h = 0; h < strip_.count[1]; ++h, sums += row_values)
+                    kernels_.threshold(sums, kBlock, op_.thresholds.from(block * kBlock), output_row(block, d, h));
+            return;
+        }
         const bool in_place = used(block) == kBlock && (target_.is_float || output_row(block, 0, 0).storage_bits == 8);
         if (!in_place) run_epilogue(source, static_cast<uint32_t>(chunk_pixels()), arrays, work_.codes, kBlock);
         for (uint32_t d = 0; d < strip_.count[0]; ++d) {

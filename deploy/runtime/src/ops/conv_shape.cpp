@@ -138,8 +138,9 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     work.transformed = carver->take<uint8_t>(
         winograd ? product(kPositions, position_bytes(deep_tiles, pixel_bytes)) + slack_bytes(conv) : 0);
     work.products = carver->take<int32_t>(winograd ? kTilePixels * kPositions * kBlock : 0);
-    work.sums = carver->take<int32_t>(
-        product(padded_pixels(op.epilogue.norm_weight ? all : chunk), takes_pairs(op) ? 2 * kBlock : kBlock));
+    // With instance norm the chunks' sums follow each other, and a tile's surplus goes beyond the end of the last one.
+    const uint64_t sums = op.epilogue.norm_weight ? all + kTilePixels : padded_pixels(chunk);
+    work.sums = carver->take<int32_t>(product(sums, takes_pairs(op) && !op.epilogue.norm_weight ? 2 * kBlock : kBlock));
     work.codes = carver->take<uint8_t>(product(chunk, kBlock * code_bytes));
     work.gain = carver->take<float>(kBlock);
     work.offset = carver->take<float>(kBlock);

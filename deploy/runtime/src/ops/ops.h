@@ -110,6 +110,8 @@ struct RowPart {
 bool makes_rows(const uq_model& model, const Op& op);
 void produce_codes(Run* run, const Op& op, const RowPart& part, int32_t offset, uint8_t* dst, size_t stride,
                    uint8_t* memory);
+// The same, packed. bytes: as many as there are codes.
+void produce_packed(Run* run, const Op& op, const RowPart& part, const PackedRow& row, uint8_t* bytes, uint8_t* memory);
 uint64_t row_work_bytes(const uq_layout& layout, const Op& op);
 
 }  // namespace uq

@@ -187,8 +187,12 @@ void finish_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& 
                 uint32_t stride) {
     const Kernels& kernels = run->model->kernels;
     const Target target = run->model->tensors[op.output].target();
-    finish_sums(run, op, work.sums, arrays, count, stride, work.codes, stride);
     const PackedRow row = run->row(op.output, pixel, count);
+    if (op.thresholds.count > 0) {
+        kernels.threshold(static_cast<const int32_t*>(work.sums), stride, op.thresholds.from(0), row);
+        return;
+    }
+    finish_sums(run, op, work.sums, arrays, count, stride, work.codes, stride);
     if (!target.is_float) {
         kernels.store_codes(static_cast<const uint8_t*>(work.codes), stride, row);
         return;
@@ -262,6 +266,22 @@ uint64_t row_work_bytes(const uq_layout& layout, const Op& op) {
     Carver carver(nullptr);
     carver.take<uint8_t>(product(in[2], op.output_channels));
     return carver.used();
+}
+
+void produce_packed(Run* run, const Op& op, const RowPart& part, const PackedRow& row, uint8_t* bytes,
+                    uint8_t* memory) {
+    if (op.thresholds.count == 0) {
+        produce_codes(run, op, part, 0, bytes, op.output_channels, memory);
+        run->model->kernels.store_codes(bytes, op.output_channels, row);
+        return;
+    }
+    Carver carver(memory);
+    const uint32_t channels = round_up(op.output_channels, kBlock);
+    const Work work =
+        carve(*run->model, op, run->layout->places[op.inputs[0]].size, run->layout->places[op.output].size, &carver);
+    make_sums(run, op, work, part.depth, part.row, channels);
+    const auto* sums = static_cast<const int32_t*>(work.sums) + static_cast<size_t>(part.column) * channels;
+    run->model->kernels.threshold(sums, channels, op.thresholds.from(0), row);
 }
 
 void produce_codes(Run* run, const Op& op, const RowPart& part, int32_t offset, uint8_t* dst, size_t stride,

@@ -15,10 +15,35 @@ void fill_pixel(const Conv& conv, uint32_t* pixel) {
     if (conv.input_channels % 32) top[conv.input_channels / 32] = (1u << conv.input_channels % 32) - 1;
 }
 
-// Fields of `bits` bits (1 or 2) of a row to the planes of its pixels, from channel first, a multiple of 8, on.
-void split_fields(const PackedRow& row, uint32_t bits, uint32_t flip, const Conv& conv, uint32_t first, uint32_t* dst) {
+// Whole words.
+void split_words(const uint8_t* src, uint32_t words, uint32_t bits, uint32_t flip, uint32_t plane, uint32_t* dst) {
+    const uint32_t low = flip & 1 ? UINT32_MAX : 0, high = flip & 2 ? UINT32_MAX : 0;
+    if (bits == 1) {
+        for (uint32_t i = 0; i < words; ++i) {
+            uint32_t value;
+            memcpy(&value, src + i * sizeof value, sizeof value);
+            dst[i] = value ^ low;
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < words; ++i) {
+        uint64_t value;
+        memcpy(&value, src + i * sizeof value, sizeof value);
+        dst[i] = even_bits(value) ^ low;
+        dst[plane + i] = even_bits(value >> 1) ^ high;
+    }
+}
+
+// Fields of 1 or 2 bits of a row to the planes of its pixels, from channel first, a multiple of 8, on.
+void split_fields(const PackedRow& row, uint32_t flip, const Conv& conv, uint32_t first, uint32_t* dst) {
     const uint64_t bytes = (static_cast<uint64_t>(row.channels) * row.storage_bits + 7) / 8;
     const uint32_t pixel_words = conv.planes * conv.words;
+    if (row.channels % 32 == 0 && first % 32 == 0) {
+        dst += first / 32;
+        for (uint32_t p = 0; p < row.pixels; ++p, dst += pixel_words)
+            split_words(row.data + p * row.pixel_stride, row.channels / 32, row.storage_bits, flip, conv.words, dst);
+        return;
+    }
     for (uint32_t p = 0; p < row.pixels; ++p, dst += pixel_words) {
         const uint8_t* src = row.data + p * row.pixel_stride;
         for (uint32_t c = 0; c < row.channels; c += 32) {
@@ -27,7 +52,7 @@ void split_fields(const PackedRow& row, uint32_t bits, uint32_t flip, const Conv
             const uint32_t all = n < 32 ? (1u << n) - 1 : UINT32_MAX;
             const uint32_t planes[2] = {fields.low ^ (flip & 1 ? all : 0), fields.high ^ (flip & 2 ? all : 0)};
             // Whole words alone would overwrite what the next input puts behind these channels.
-            for (uint32_t j = 0; j < bits; ++j)
+            for (uint32_t j = 0; j < row.storage_bits; ++j)
                 memcpy(reinterpret_cast<uint8_t*>(dst + j * conv.words) + (first + c) / 8, &planes[j], (n + 7) / 8);
         }
     }
@@ -62,22 +87,19 @@ void Window::gather_planes(const RowPart& part, uint8_t* dst) {
         const Kernels& kernels = run_->model->kernels;
         const Op* maker = run_->layout->fused_maker(op_.inputs[i]);
         PackedRow row = run_->row(op_.inputs[i], pixel, part.count);
-        const bool direct = tensor.bits <= 2 && first % 8 == 0;
-        if (direct && !maker) {
-            split_fields(row, tensor.bits, static_cast<uint32_t>(tensor.code_offset()), conv_, first, planes);
+        if (tensor.bits <= 2 && first % 8 == 0) {
+            if (maker) {
+                row.data = work_.packed;
+                row.pixel_stride = tensor.pixel_bytes();
+                produce_packed(run_, *maker, part, row, work_.bytes, work_.producers);
+            }
+            split_fields(row, static_cast<uint32_t>(tensor.code_offset()), conv_, first, planes);
         } else {
             if (maker)
                 produce_codes(run_, *maker, part, conv_.entry_offset, work_.bytes, tensor.channels, work_.producers);
             else
                 load_bytes(kernels, tensor, row, conv_.entry_offset, work_.bytes, tensor.channels);
-            if (direct) {
-                row.data = work_.packed;
-                row.pixel_stride = tensor.pixel_bytes();
-                kernels.store_codes(work_.bytes, tensor.channels, row);
-                split_fields(row, tensor.bits, 0, conv_, first, planes);
-            } else {
-                split_bytes(work_.bytes, part.count, tensor.channels, conv_, first, planes);
-            }
+            split_bytes(work_.bytes, part.count, tensor.channels, conv_, first, planes);
         }
         first += tensor.channels;
     }

@@ -113,7 +113,9 @@ std::string text(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 // Each tests a part of *kernels against *scalar (and plain arithmetic), rounds times; seeds derive from seed.
 void test_byte_convs(const uq::Kernels& kernels, uint64_t seed, uint32_t rounds);
+void test_emulated_amx(uint64_t seed, uint32_t rounds);
 void test_bit_convs(const uq::Kernels& kernels, uint64_t seed, uint32_t rounds);
+void test_thresholds(const uq::Kernels& kernels, uint64_t seed, uint32_t rounds);
 void test_wide_convs(const uq::Kernels& kernels, const uq::Kernels& scalar, uint64_t seed, uint32_t rounds);
 void test_winograd(const uq::Kernels& kernels, const uq::Kernels& scalar, uint64_t seed, uint32_t rounds);
 void test_epilogues(const uq::Kernels& kernels, const uq::Kernels& scalar, uint64_t seed, uint32_t rounds);

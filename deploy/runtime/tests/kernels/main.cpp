@@ -52,6 +52,7 @@ int main(int count, char** argument) {
             return 2;
         }
     }
+    setvbuf(stdout, nullptr, _IOLBF, 0);  // a fault must not take what was told before
     uq::Kernels scalar = {}, kernels = {};
     if (uq::choose_kernels("scalar", &scalar) != UQ_OK) return 2;
     unsigned sets = 0;
@@ -65,11 +66,13 @@ int main(int count, char** argument) {
         ++sets;
         test_byte_convs(kernels, seed, rounds);
         test_bit_convs(kernels, seed, rounds);
+        test_thresholds(kernels, seed, rounds);
         test_wide_convs(kernels, scalar, seed, rounds);
         test_winograd(kernels, scalar, seed, rounds);
         test_epilogues(kernels, scalar, seed, rounds);
         test_rows(kernels, scalar, seed, rounds);
     }
+    if (!only) test_emulated_amx(seed, rounds);
     if (sets == 0) {
         uq::choose_kernels(only, &kernels);
         fprintf(stderr, "%s\n", uq_last_detail());

@@ -20,6 +20,10 @@ void uq_winograd_input__avx2(const uint8_t* const rows[4], uint32_t tiles, uint3
                              uint8_t* dst, size_t position_stride);
 void uq_load_codes__avx2(const PackedRow& row, uint8_t flip, uint8_t shift, uint8_t* dst, size_t dst_stride);
 void uq_store_codes__avx2(const uint8_t* src, size_t src_stride, const PackedRow& row);
+void uq_winograd_output__avx2(const int32_t* sums, size_t position_stride, uint32_t columns, int32_t* row0,
+                              int32_t* row1);
+void uq_fill_bits__avx2(Kernels* kernels);
+void uq_fill_thresholds__avx2(Kernels* kernels);
 void uq_fill_rows__avx2(Kernels* kernels);
 
 }  // namespace uq

@@ -51,10 +51,20 @@ inline void next(__m256i lanes[2], const uint8_t* codes, __m256i w0, __m256i w1)
         : [codes] "m"(*reinterpret_cast<FourCodes>(codes)), [w0] "x"(w0), [w1] "x"(w1));
 }
 
+// Where a pixel's codes are. The compiler would compute several addresses in one vector register, where they queue
+// behind the products of the tile before; so it is kept from seeing through.
+inline const uint8_t* pixel_at(const ConvTile& tile, uint32_t pixel) {
+    size_t offset = tile.pixel_offsets[pixel];
+    asm("" : "+r"(offset));
+    const uint8_t* at = tile.rows + offset;
+    asm("" : "+r"(at));
+    return at;
+}
+
 template <uint32_t N>
 inline void narrow_tile(const ConvTile& tile, uint32_t first_pixel) {
     const uint8_t* pixel[N];
-    for (uint32_t p = 0; p < N; ++p) pixel[p] = tile.rows + tile.pixel_offsets[first_pixel + p];
+    for (uint32_t p = 0; p < N; ++p) pixel[p] = pixel_at(tile, first_pixel + p);
     auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first_pixel) * kBlock;
     auto* w = static_cast<const uint8_t*>(tile.weights);
     const int32_t* added_to = tile.start ? tile.start : sums;
@@ -89,9 +99,19 @@ inline void narrow_tile(const ConvTile& tile, uint32_t first_pixel) {
 }  // namespace
 
 void uq_conv_w8a8n_6x16__avx2(const ConvTile& tile) {
-    uint32_t pixel = 0;
-    for (; pixel + P <= tile.pixel_count; pixel += P) narrow_tile<P>(tile, pixel);
-    for (; pixel < tile.pixel_count; pixel += 2) narrow_tile<2>(tile, pixel);
+    for (uint32_t pixel = 0; pixel < tile.pixel_count;) {
+        const uint32_t left = tile.pixel_count - pixel;
+        if (left >= P && left != 7 && left != 8) {  // those are two tiles of 4
+            narrow_tile<P>(tile, pixel);
+            pixel += P;
+        } else if (left > 2) {
+            narrow_tile<4>(tile, pixel);
+            pixel += 4;
+        } else {
+            narrow_tile<2>(tile, pixel);
+            pixel += 2;
+        }
+    }
 }
 
 // vpmaddwd: int32 lane = a[2i] * w[2i] + a[2i+1] * w[2i+1] in words, where bytes could saturate int16.

@@ -29,8 +29,11 @@ void uq_fill__avx2(Kernels* kernels) {
     kernels->epilogue_i32 = uq_epilogue_i32__avx2;
     kernels->epilogue_f32 = uq_epilogue_f32__avx2;
     kernels->quantize = uq_quantize__avx2;
+    uq_fill_bits__avx2(kernels);
+    uq_fill_thresholds__avx2(kernels);
     uq_fill_rows__avx2(kernels);
     kernels->winograd_input = uq_winograd_input__avx2;
+    kernels->winograd_output = uq_winograd_output__avx2;
 }
 
 }  // namespace uq

@@ -29,30 +29,46 @@ template <uint32_t kBlocks>
 struct Output {
     const ConvTile& tile;
 
-    int32_t* sums(uint32_t block, uint32_t pixel) const {
-        return static_cast<int32_t*>(tile.sums) + block * tile.sum_stride + static_cast<size_t>(pixel) * kBlock;
+    int32_t* sums(uint32_t block, size_t pixel) const {
+        return static_cast<int32_t*>(tile.sums) + block * tile.sum_stride + pixel * kBlock;
     }
-    __m512i begin(uint32_t block, uint32_t pixel) const {
+    __m512i begin(uint32_t block, size_t pixel) const {
         return _mm512_loadu_si512(tile.start ? tile.start + block * tile.start_stride : sums(block, pixel));
     }
 };
 
 // Groups of 4 pixels that lie `stride` bytes apart: one pointer a group, so that all stay in registers. Groups beyond
-// `count` pixels are the last 4 of them once more.
-template <uint32_t kGroups, uint32_t kBlocks>
-void even_tile(const ConvTile& tile, uint32_t first, uint32_t count, ptrdiff_t stride) {
-    const Output<kBlocks> output{tile};
+// `count` pixels are the last 4 of them once more; kWhole says that there are none, which leaves little to compute
+// before the first product.
+template <uint32_t kGroups, uint32_t kBlocks, bool kWhole>
+void even_tile(const ConvTile& tile, size_t first, size_t count, ptrdiff_t stride) {
     __m512i lanes[kGroups][4][kBlocks];
-    auto pixel = [=](uint32_t g, uint32_t p) { return first + (4 * g + 4 <= count ? 4 * g : count - 4) + p; };
+    auto pixel = [=](size_t g) { return kWhole || 4 * g + 4 <= count ? 4 * g : count - 4; };
+    int32_t* sums = static_cast<int32_t*>(tile.sums) + first * kBlock;
+#pragma GCC unroll 2
+    for (uint32_t b = 0; b < kBlocks; ++b) {
+        const int32_t* begin = tile.start ? tile.start + b * tile.start_stride : sums + b * tile.sum_stride;
+        if (tile.start) {
+            const __m512i all = _mm512_loadu_si512(begin);
 #pragma GCC unroll 24
-    for (uint32_t i = 0; i < 4 * kGroups; ++i)
-        for (uint32_t b = 0; b < kBlocks; ++b) lanes[i / 4][i % 4][b] = output.begin(b, pixel(i / 4, i % 4));
+            for (uint32_t i = 0; i < 4 * kGroups; ++i) lanes[i / 4][i % 4][b] = all;
+        } else {
+#pragma GCC unroll 24
+            for (uint32_t i = 0; i < 4 * kGroups; ++i)
+                lanes[i / 4][i % 4][b] = _mm512_loadu_si512(begin + (pixel(i / 4) + i % 4) * kBlock);
+        }
+    }
     auto* w = static_cast<const uint8_t*>(tile.weights);
-    for (uint32_t s = 0; s < tile.segment_count; ++s) {
-        const Segment& segment = tile.segments[s];
-        const uint8_t* tap = tile.rows + tile.tap_offsets[segment.tap] + static_cast<ptrdiff_t>(segment.first_step) * 4;
+    const ConvTile* from = &tile;
+    for (uint32_t s = 0; s < from->segment_count; ++s) {
+        // All is read anew: values kept over the loop push each other out into vector registers, from which they come
+        // back only behind the products of the tile before.
+        asm("" : "+r"(from));
+        const Segment& segment = from->segments[s];
+        const uint8_t* tap = from->rows + from->tap_offsets[segment.tap];
+        tap += static_cast<ptrdiff_t>(segment.first_step) * 4;
         const uint8_t* at[kGroups];
-        for (uint32_t g = 0; g < kGroups; ++g) at[g] = tap + tile.pixel_offsets[pixel(g, 0)];
+        for (uint32_t g = 0; g < kGroups; ++g) at[g] = tap + from->pixel_offsets[first + pixel(g)];
         for (uint32_t step = segment.step_count; step > 0; --step, w += kStepBytes) {
             __m512i weights[kBlocks];
             for (uint32_t b = 0; b < kBlocks; ++b) weights[b] = _mm512_loadu_si512(w + b * tile.weight_stride);
@@ -68,10 +84,12 @@ void even_tile(const ConvTile& tile, uint32_t first, uint32_t count, ptrdiff_t s
             }
         }
     }
+#pragma GCC unroll 2
+    for (uint32_t b = 0; b < kBlocks; ++b, sums += tile.sum_stride) {
 #pragma GCC unroll 24
-    for (uint32_t i = 0; i < 4 * kGroups; ++i)
-        for (uint32_t b = 0; b < kBlocks; ++b)
-            _mm512_storeu_si512(output.sums(b, pixel(i / 4, i % 4)), lanes[i / 4][i % 4][b]);
+        for (uint32_t i = 0; i < 4 * kGroups; ++i)
+            _mm512_storeu_si512(sums + (pixel(i / 4) + i % 4) * kBlock, lanes[i / 4][i % 4][b]);
+    }
 }
 
 // Pixels anywhere: the end of a row and the beginning of the next, or the surplus behind the last one.
@@ -132,12 +150,16 @@ void run(const ConvTile& tile) {
             any_tile<12, kBlocks>(tile, first);
             first += 12;
             continue;
+        } else if (count == kMany) {
+            even_tile<kMany / 4, kBlocks, true>(tile, first, count, stride);
         } else if (kBlocks == 1 && count > 12) {
-            even_tile<6, kBlocks>(tile, first, count, stride);
+            even_tile<6, kBlocks, false>(tile, first, count, stride);
         } else if (count > 8) {
-            even_tile<3, kBlocks>(tile, first, count, stride);
+            even_tile<3, kBlocks, false>(tile, first, count, stride);
+        } else if (count == 8) {
+            even_tile<2, kBlocks, true>(tile, first, count, stride);
         } else {
-            even_tile<2, kBlocks>(tile, first, count, stride);
+            even_tile<2, kBlocks, false>(tile, first, count, stride);
         }
         first += count;
     }

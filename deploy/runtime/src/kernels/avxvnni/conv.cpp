@@ -29,10 +29,20 @@ inline void store(void* at, __m256i value) {
     _mm256_storeu_si256(static_cast<__m256i*>(at), value);
 }
 
+// Where a pixel's codes are. The compiler would compute several addresses in one vector register, where they queue
+// behind the products of the tile before; so it is kept from seeing through.
+inline const uint8_t* pixel_at(const ConvTile& tile, uint32_t pixel) {
+    size_t offset = tile.pixel_offsets[pixel];
+    asm("" : "+r"(offset));
+    const uint8_t* at = tile.rows + offset;
+    asm("" : "+r"(at));
+    return at;
+}
+
 template <uint32_t N>
 inline void tile_of(const ConvTile& tile, uint32_t first_pixel) {
     const uint8_t* pixel[N];
-    for (uint32_t p = 0; p < N; ++p) pixel[p] = tile.rows + tile.pixel_offsets[first_pixel + p];
+    for (uint32_t p = 0; p < N; ++p) pixel[p] = pixel_at(tile, first_pixel + p);
     auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first_pixel) * kBlock;
     auto* w = static_cast<const uint8_t*>(tile.weights);
     __m256i lanes[N][2];
@@ -66,9 +76,19 @@ inline void tile_of(const ConvTile& tile, uint32_t first_pixel) {
 }  // namespace
 
 void uq_conv_w8a8_6x16__avxvnni(const ConvTile& tile) {
-    uint32_t pixel = 0;
-    for (; pixel + P <= tile.pixel_count; pixel += P) tile_of<P>(tile, pixel);
-    for (; pixel < tile.pixel_count; pixel += 2) tile_of<2>(tile, pixel);
+    for (uint32_t pixel = 0; pixel < tile.pixel_count;) {
+        const uint32_t left = tile.pixel_count - pixel;
+        if (left >= P && left != 7 && left != 8) {  // those are two tiles of 4
+            tile_of<P>(tile, pixel);
+            pixel += P;
+        } else if (left > 2) {
+            tile_of<4>(tile, pixel);
+            pixel += 4;
+        } else {
+            tile_of<2>(tile, pixel);
+            pixel += 2;
+        }
+    }
 }
 
 }  // namespace uq

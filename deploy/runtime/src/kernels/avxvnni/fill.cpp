@@ -6,15 +6,7 @@ namespace uq {
 namespace {
 
 const ByteConv kByteConvs[] = {
-    {"uq_conv_w8a8_6x16__avxvnni",
-     uq_conv_w8a8_6x16__avxvnni,
-     uq_interleave_w8__avx2,
-     4,
-     false,
-     32,
-     {},
-     3.9f,
-     0},
+    {"uq_conv_w8a8_6x16__avxvnni", uq_conv_w8a8_6x16__avxvnni, uq_interleave_w8__avx2, 4, false, 32, {}, 3.9f, 0},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What the files of this folder give to fill.cpp. Everything here is compiled with +dotprod: nothing inline may be shared
-// with other folders.
+// What the files of this folder give to fill.cpp. Everything here is compiled with +dotprod: nothing inline may be
+// shared with other folders.
 #ifndef UNETQ_DOTPROD_H
 #define UNETQ_DOTPROD_H
 

@@ -252,15 +252,9 @@ extern "C" void uq_tile_6x16__i8mm(const TileRun* run);
 
 void uq_conv_w8a8_6x16__i8mm(const ConvTile& tile) {
     if (tile.pixel_count == 0 || tile.segment_count == 0) return;
-    const TileRun run = {tile.rows,
-                         tile.pixel_offsets,
-                         (tile.pixel_count + kPixels - 1) / kPixels,
-                         tile.tap_offsets,
-                         tile.segments,
-                         tile.segments + tile.segment_count,
-                         tile.weights,
-                         tile.start,
-                         tile.sums};
+    const TileRun run = {tile.rows,        tile.pixel_offsets, (tile.pixel_count + kPixels - 1) / kPixels,
+                         tile.tap_offsets, tile.segments,      tile.segments + tile.segment_count,
+                         tile.weights,     tile.start,         tile.sums};
     uq_tile_6x16__i8mm(&run);
 }
 

@@ -5,11 +5,14 @@
 #if defined(__arm__)
 
 #include <arm_neon.h>
+#include <string.h>
 
 #include "neon.h"
 
 namespace uq {
 namespace {
+
+#include "../arrange.inc"
 
 constexpr uint32_t P = 2;
 constexpr uint32_t kByteSteps = 31;
@@ -79,6 +82,7 @@ void run(const BitTile& tile) {
 // Counted instructions, as in fill.cpp.
 const BitConv kBitConv = {P,
                           UINT32_MAX,
+                          arrange<P>,
                           {{"uq_conv_xor_w1a1_2x16__neon", run<kBitXor>, 38},
                            {"uq_conv_and_w1a1_2x16__neon", run<kBitAnd>, 38},
                            {"uq_conv_sign_w2a1_2x16__neon", run<kBitSign>, 45}},

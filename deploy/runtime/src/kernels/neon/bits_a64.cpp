@@ -11,6 +11,8 @@
 // there is doubled in between.
 #if defined(__aarch64__)
 
+#include <arm_neon.h>
+
 #include "neon.h"
 
 asm(R"(
@@ -290,9 +292,54 @@ void run(const BitTile& tile) {
     kRun(&run);
 }
 
+// Four words of four pixels, each pixel's into a lane (ld4 to one lane), are four rows of the result.
+void arrange4(const uint8_t* rows, const uint32_t* pixel_offsets, const int32_t* tap_offsets, uint32_t taps,
+              uint32_t words, uint32_t* dst) {
+    const size_t row = static_cast<size_t>(taps) * kPixels;
+    const uint8_t *pixel0 = rows + pixel_offsets[0], *pixel1 = rows + pixel_offsets[1];
+    const uint8_t *pixel2 = rows + pixel_offsets[2], *pixel3 = rows + pixel_offsets[3];
+    for (uint32_t t = 0; t < taps; ++t, dst += kPixels) {
+        const ptrdiff_t tap = tap_offsets[t];
+        const auto* p0 = reinterpret_cast<const uint32_t*>(pixel0 + tap);
+        const auto* p1 = reinterpret_cast<const uint32_t*>(pixel1 + tap);
+        const auto* p2 = reinterpret_cast<const uint32_t*>(pixel2 + tap);
+        const auto* p3 = reinterpret_cast<const uint32_t*>(pixel3 + tap);
+        uint32_t* out = dst;
+        uint32_t j = 0;
+        // In assembly, as compilers copy the registers in between.
+        for (; j + 4 <= words; j += 4, out += 4 * row)
+            asm("ld4 {v16.s, v17.s, v18.s, v19.s}[0], [%0], #16\n"
+                "ld4 {v16.s, v17.s, v18.s, v19.s}[1], [%1], #16\n"
+                "ld4 {v16.s, v17.s, v18.s, v19.s}[2], [%2], #16\n"
+                "ld4 {v16.s, v17.s, v18.s, v19.s}[3], [%3], #16\n"
+                "str q16, [%4]\n"
+                "str q17, [%4, %5]\n"
+                "str q18, [%4, %6]\n"
+                "str q19, [%4, %7]\n"
+                : "+r"(p0), "+r"(p1), "+r"(p2), "+r"(p3)
+                : "r"(out), "r"(4 * row), "r"(8 * row), "r"(12 * row)
+                : "v16", "v17", "v18", "v19", "memory");
+        for (; j + 2 <= words; j += 2, out += 2 * row)
+            asm("ld2 {v16.s, v17.s}[0], [%0], #8\n"
+                "ld2 {v16.s, v17.s}[1], [%1], #8\n"
+                "ld2 {v16.s, v17.s}[2], [%2], #8\n"
+                "ld2 {v16.s, v17.s}[3], [%3], #8\n"
+                "str q16, [%4]\n"
+                "str q17, [%4, %5]\n"
+                : "+r"(p0), "+r"(p1), "+r"(p2), "+r"(p3)
+                : "r"(out), "r"(4 * row)
+                : "v16", "v17", "memory");
+        if (j < words) {
+            const uint32x4_t v = {*p0, *p1, *p2, *p3};
+            vst1q_u32(out, v);
+        }
+    }
+}
+
 // At most 16 ones a step in a lane of 16 bits. Costs are counted instructions, as in fill.cpp.
 const BitConv kBitConv = {kPixels,
                           UINT16_MAX / 16,
+                          arrange4,
                           {{"uq_conv_xor_w1a1_4x16__neon", run<uq_bits_xor__neon>, 25},
                            {"uq_conv_and_w1a1_4x16__neon", run<uq_bits_and__neon>, 25},
                            {"uq_conv_sign_w2a1_4x16__neon", run<uq_bits_sign__neon>, 27}},

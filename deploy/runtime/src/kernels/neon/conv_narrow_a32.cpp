@@ -299,14 +299,6 @@ void uq_tile_m_straight__neon(TileRun* run);
 void uq_tile_m_taps__neon(TileRun* run);
 }
 
-bool is_straight(const ConvTile& tile) {
-    for (uint32_t s = 1; s < tile.segment_count; ++s) {
-        const Segment &before = tile.segments[s - 1], &segment = tile.segments[s];
-        if (segment.tap != before.tap || segment.first_step != before.first_step + before.step_count) return false;
-    }
-    return true;
-}
-
 void run_tiles(const ConvTile& tile, uint32_t group, void (*straight)(TileRun*), void (*taps)(TileRun*)) {
     if (tile.pixel_count == 0 || tile.segment_count == 0) return;
     int32_t start[kPixels][kBlock];
@@ -323,7 +315,7 @@ void run_tiles(const ConvTile& tile, uint32_t group, void (*straight)(TileRun*),
                    tile.sums,
                    0,
                    {}};
-    if (!is_straight(tile)) return taps(&run);
+    if (!uq_is_straight__neon(tile)) return taps(&run);
     const Segment &first = tile.segments[0], &last = tile.segments[tile.segment_count - 1];
     run.rows += tile.tap_offsets[first.tap] + static_cast<ptrdiff_t>(first.first_step * group);
     run.pixel_bytes = (last.first_step + last.step_count - first.first_step) * group;

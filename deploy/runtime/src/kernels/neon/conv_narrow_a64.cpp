@@ -13,6 +13,8 @@
 // Two steps take 3 + 4 pairs of loads for 3 x 4 x 32 products.
 #if defined(__aarch64__)
 
+#include <string.h>
+
 #include "neon.h"
 
 asm(R"(
@@ -142,9 +144,9 @@ asm(R"(
 
 // A function of one TileRun (x0): all its pixel groups, and the 4 groups of output channels of each.
 //     x0 rows   x1 pixel offsets   x2 pixel groups left   x3 tap offsets   x4, x5 first segment and end
-//     x6 weights   x7 start or 0   x8 sums   x9 - x11 pixels   x12 - x14 the same, moving   x15 segment, moving
-//     x16 weights, moving   x17 steps left   x19, x20 where the sums begin, and the way from pixel to pixel there
-//     x21 group of output channels, in bytes of weights   x22 - x24 spare
+//     x6 weights   x7 [3][16] that the sums begin with, or 0: those at x8   x8 sums   x9 - x11 pixels
+//     x12 - x14 the same, moving   x15 segment, moving   x16 weights, moving   x17 steps left
+//     x19 what the sums begin with, moving   x21 group of output channels, in bytes of weights   x20, x22 - x24 spare
 .macro uq_begin name
     .text
     .balign 16
@@ -164,9 +166,6 @@ asm(R"(
     ldp     x3, x4, [x0, #24]
     ldr     x2, [x0, #16]
     ldp     x0, x1, [x0]
-    cmp     x7, #0
-    mov     x20, #64
-    csel    x20, x20, xzr, eq
 11: ldp     w9, w10, [x1], #8           // the next 3 pixels
     ldr     w11, [x1], #4
     add     x9, x9, x0
@@ -176,24 +175,41 @@ asm(R"(
     csel    x19, x8, x7, eq
     mov     x21, #0
 12: add     x16, x6, x21                // the next 4 output channels
-    mov     x15, x4
 .endm
 
-// Adds the lanes up, stores, and goes on.
-.macro uq_end name
+// int32 lanes, and int16 lanes of at most 31 flushes (31 * 4 * 256 < 32768), to one sum a channel.
+.macro uq_reduce_wide
     addp    v12.4s, v12.4s, v15.4s
     addp    v13.4s, v13.4s, v16.4s
     addp    v14.4s, v14.4s, v17.4s
     addp    v18.4s, v18.4s, v21.4s
     addp    v19.4s, v19.4s, v22.4s
     addp    v20.4s, v20.4s, v23.4s
-    mov     x22, x19
-    ld1     {v0.4s}, [x22], x20
-    ld1     {v1.4s}, [x22], x20
-    ld1     {v2.4s}, [x22]
     addp    v12.4s, v12.4s, v18.4s
     addp    v13.4s, v13.4s, v19.4s
     addp    v14.4s, v14.4s, v20.4s
+.endm
+
+.macro uq_reduce_few
+    addp    v12.8h, v12.8h, v15.8h
+    addp    v13.8h, v13.8h, v16.8h
+    addp    v14.8h, v14.8h, v17.8h
+    addp    v18.8h, v18.8h, v21.8h
+    addp    v19.8h, v19.8h, v22.8h
+    addp    v20.8h, v20.8h, v23.8h
+    addp    v12.8h, v12.8h, v18.8h
+    addp    v13.8h, v13.8h, v19.8h
+    addp    v14.8h, v14.8h, v20.8h
+    saddlp  v12.4s, v12.8h
+    saddlp  v13.4s, v13.8h
+    saddlp  v14.4s, v14.8h
+.endm
+
+// Stores the sums, and goes on.
+.macro uq_end name
+    ldr     q1, [x19, #64]
+    ldr     q2, [x19, #128]
+    ldr     q0, [x19], #16
     add     v0.4s, v0.4s, v12.4s
     add     v1.4s, v1.4s, v13.4s
     add     v2.4s, v2.4s, v14.4s
@@ -201,7 +217,6 @@ asm(R"(
     str     q2, [x8, #128]
     str     q0, [x8], #16
     add     x21, x21, #64
-    add     x19, x19, #16
     cmp     x21, #256
     b.ne    12b
     add     x8, x8, #128
@@ -224,8 +239,8 @@ asm(R"(
     mov     x12, x9
     mov     x13, x10
     mov     x14, x11
-    ldr     w17, [x15, #8]
-    add     x15, x15, #16
+    ldr     w17, [x4, #8]
+    add     x15, x4, #16
     uq_segment \kind, \first, \next
     uq_flush saddlp, \wide, \narrow
     cmp     x15, x5
@@ -237,7 +252,9 @@ asm(R"(
     cmp     x15, x5
     b.ne    14b
 15: .ifc \kind, m
-    uq_widen
+    uq_reduce_few
+    .else
+    uq_reduce_wide
     .endif
     uq_end  \name
 .endm
@@ -256,6 +273,7 @@ asm(R"(
 // Any taps; lanes go on over segments that do not flush.
 .macro uq_tile_taps name, kind, first, next, wide, narrow
     uq_begin \name
+    mov     x15, x4
     uq_clear
 13: uq_address
     uq_segment \kind, \first, \next
@@ -278,6 +296,7 @@ asm(R"(
     .ifc \kind, m
     uq_widen
     .endif
+    uq_reduce_wide
     uq_end  \name
 .endm
 
@@ -292,7 +311,8 @@ namespace {
 
 constexpr uint32_t kPixels = 3;
 constexpr uint32_t kGroup = 16;
-constexpr uint32_t kFlushes = 127;  // that the int16 lanes of "m" hold
+constexpr uint32_t kFlushes = 127;    // that the int16 lanes of "m" hold
+constexpr uint32_t kFewFlushes = 31;  // after which they can be added up before they are widened
 
 // What the assembly above reads.
 struct TileRun {
@@ -303,7 +323,7 @@ struct TileRun {
     const Segment* segments;
     const Segment* end;
     const void* weights;
-    const int32_t* start;
+    const int32_t* start;  // [3][16], or null
     void* sums;
 };
 static_assert(sizeof(TileRun) == 72 && sizeof(Segment) == 16, "the assembly has these offsets in it");
@@ -315,20 +335,22 @@ void uq_tile_m_straight__neon(const TileRun* run);
 void uq_tile_m_taps__neon(const TileRun* run);
 }
 
-bool is_straight(const ConvTile& tile) {
-    for (uint32_t s = 1; s < tile.segment_count; ++s) {
-        const Segment &before = tile.segments[s - 1], &segment = tile.segments[s];
-        if (segment.tap != before.tap || segment.first_step != before.first_step + before.step_count) return false;
-    }
-    return true;
-}
-
-void run_tiles(const ConvTile& tile, void (*straight)(const TileRun*), void (*taps)(const TileRun*)) {
+void run_tiles(const ConvTile& tile, uint32_t most_straight, void (*straight)(const TileRun*),
+               void (*taps)(const TileRun*)) {
     if (tile.pixel_count == 0 || tile.segment_count == 0) return;
-    TileRun run = {tile.rows,        tile.pixel_offsets, (tile.pixel_count + kPixels - 1) / kPixels,
-                   tile.tap_offsets, tile.segments,      tile.segments + tile.segment_count,
-                   tile.weights,     tile.start,         tile.sums};
-    if (!is_straight(tile)) return taps(&run);
+    int32_t start[kPixels][kBlock];
+    if (tile.start)
+        for (auto& row : start) memcpy(row, tile.start, sizeof row);
+    TileRun run = {tile.rows,
+                   tile.pixel_offsets,
+                   (tile.pixel_count + kPixels - 1) / kPixels,
+                   tile.tap_offsets,
+                   tile.segments,
+                   tile.segments + tile.segment_count,
+                   tile.weights,
+                   tile.start ? start[0] : nullptr,
+                   tile.sums};
+    if (tile.segment_count > most_straight || !uq_is_straight__neon(tile)) return taps(&run);
     const Segment& first = tile.segments[0];
     run.rows += tile.tap_offsets[first.tap] + static_cast<ptrdiff_t>(first.first_step) * kGroup;
     straight(&run);
@@ -337,7 +359,7 @@ void run_tiles(const ConvTile& tile, void (*straight)(const TileRun*), void (*ta
 }  // namespace
 
 void uq_conv_w8a8n_3x4__neon(const ConvTile& tile) {
-    run_tiles(tile, uq_tile_n_straight__neon, uq_tile_n_taps__neon);
+    run_tiles(tile, UINT32_MAX, uq_tile_n_straight__neon, uq_tile_n_taps__neon);
 }
 
 void uq_conv_w8a8m_3x4__neon(const ConvTile& whole) {
@@ -345,7 +367,7 @@ void uq_conv_w8a8m_3x4__neon(const ConvTile& whole) {
     while (true) {
         const uint32_t left = static_cast<uint32_t>(whole.segments + whole.segment_count - tile.segments);
         tile.segment_count = left < kFlushes ? left : kFlushes;
-        run_tiles(tile, uq_tile_m_straight__neon, uq_tile_m_taps__neon);
+        run_tiles(tile, kFewFlushes, uq_tile_m_straight__neon, uq_tile_m_taps__neon);
         if (tile.segment_count == left) return;
         size_t steps = 0;
         for (uint32_t s = 0; s < tile.segment_count; ++s) steps += tile.segments[s].step_count;

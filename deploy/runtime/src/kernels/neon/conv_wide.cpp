@@ -27,6 +27,15 @@ inline void for_steps(const ConvTile& tile, uint32_t first, size_t step_bytes, S
 
 }  // namespace
 
+// One tap, and steps without a gap.
+bool uq_is_straight__neon(const ConvTile& tile) {
+    for (uint32_t s = 1; s < tile.segment_count; ++s) {
+        const Segment &before = tile.segments[s - 1], &segment = tile.segments[s];
+        if (segment.tap != before.tap || segment.first_step != before.first_step + before.step_count) return false;
+    }
+    return true;
+}
+
 // vmlal.s16: int32 lane += a * w. vld2 parts the two channels of 8 output channels.
 void uq_conv_w16a16_2x16__neon(const ConvTile& tile) {
     for (uint32_t first = 0; first < tile.pixel_count; first += P) {

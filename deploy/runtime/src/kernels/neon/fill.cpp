@@ -7,6 +7,15 @@ namespace {
 // one flush of one output channel of one pixel.
 const ByteConv kConvs[] = {
 #if defined(__aarch64__)
+    {"uq_conv_w8a8n_4x4__neon",
+     uq_conv_w8a8n_4x4__neon,
+     uq_interleave_g16__neon,
+     16,
+     true,
+     16,
+     {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7},
+     158.0f,
+     1.95f},
     {"uq_conv_w8a8n_3x4__neon",
      uq_conv_w8a8n_3x4__neon,
      uq_interleave_g16__neon,
@@ -14,8 +23,8 @@ const ByteConv kConvs[] = {
      true,
      16,
      {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7},
-     160.0f,
-     1.2f},
+     163.0f,
+     1.45f},
     {"uq_conv_w8a8m_3x4__neon",
      uq_conv_w8a8m_3x4__neon,
      uq_interleave_g16__neon,
@@ -23,13 +32,36 @@ const ByteConv kConvs[] = {
      true,
      8,
      {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-     97.0f,
-     1.2f},
+     102.0f,
+     1.45f},
 #else
-    {"uq_conv_w8a8n_3x2__neon", uq_conv_w8a8n_3x2__neon, uq_interleave_g8__neon, 8, true, 16,
-     {0, 1, 2, 3, 4, 5, 6, 7}, 205.0f, 1.2f},
-    {"uq_conv_w8a8m_3x2__neon", uq_conv_w8a8m_3x2__neon, uq_interleave_g16__neon, 16, true, 8,
-     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, 145.0f, 1.2f},
+    {"uq_conv_w8a8n_3x4__neon",
+     uq_conv_w8a8n_3x4__neon,
+     uq_interleave_g8__neon,
+     8,
+     true,
+     16,
+     {0, 1, 2, 3, 4, 5, 6, 7},
+     185.0f,
+     3.0f},
+    {"uq_conv_w8a8n_3x2__neon",
+     uq_conv_w8a8n_3x2__neon,
+     uq_interleave_g8__neon,
+     8,
+     true,
+     16,
+     {0, 1, 2, 3, 4, 5, 6, 7},
+     205.0f,
+     1.2f},
+    {"uq_conv_w8a8m_3x2__neon",
+     uq_conv_w8a8m_3x2__neon,
+     uq_interleave_g16__neon,
+     16,
+     true,
+     8,
+     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+     145.0f,
+     1.2f},
 #endif
 };
 
@@ -45,6 +77,7 @@ void uq_fill__neon(Kernels* kernels) {
     kernels->epilogue_f32 = uq_epilogue_f32__neon;
     kernels->quantize = uq_quantize__neon;
     uq_fill_bits__neon(kernels);
+    uq_fill_thresholds__neon(kernels);
     uq_fill_rows__neon(kernels);
     uq_fill_winograd__neon(kernels);
 }

@@ -8,6 +8,7 @@ namespace {
 
 #include "../codes.inc"
 #include "../rows.inc"
+#include "../thresholds.inc"
 #include "../winograd.inc"
 
 // sums[o] += sum over the group of w[o][i] * a[i], modulo 2^32 for integers (the final value is proven to fit).
@@ -58,6 +59,8 @@ const ByteConv kByteConvs[] = {
     {"uq_conv_w8a8_1x16__scalar", uq_conv_w8a8_1x16__scalar, uq_interleave_w8__scalar, 4, false, 32, {}, 230, 0},
 };
 
+#include "../arrange.inc"
+
 constexpr uint32_t kBitTile = 1;
 
 template <BitForm kForm>
@@ -85,9 +88,10 @@ void bit_conv(const BitTile& tile) {
 
 const BitConv kBitConv = {kBitTile,
                           UINT32_MAX,
-                          {{"uq_conv_xor_w1a1_1x16__scalar", bit_conv<kBitXor>, 90},
-                           {"uq_conv_and_w1a1_1x16__scalar", bit_conv<kBitAnd>, 90},
-                           {"uq_conv_sign_w2a1_1x16__scalar", bit_conv<kBitSign>, 100}},
+                          arrange<kBitTile>,
+                          {{"uq_conv_xor_w1a1_1x16__scalar", bit_conv<kBitXor>, 55},
+                           {"uq_conv_and_w1a1_1x16__scalar", bit_conv<kBitAnd>, 50},
+                           {"uq_conv_sign_w2a1_1x16__scalar", bit_conv<kBitSign>, 52}},
                           2000,
                           2000};
 
@@ -151,6 +155,7 @@ void uq_fill__scalar(Kernels* kernels) {
     kernels->winograd_output_cost = 400;
     kernels->epilogue_i32 = epilogue<int32_t>;
     kernels->epilogue_f32 = epilogue<float>;
+    kernels->threshold = threshold;
     kernels->quantize = uq_quantize__scalar;
     kernels->maximum = maximum;
     kernels->maximum_pairs = maximum_pairs;
