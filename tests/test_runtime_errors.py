@@ -106,14 +106,18 @@ def open_bytes(data: bytes) -> tuple[int, str]:
 
 WRONG = [
     # What a later version may have and this one lacks.
-    Wrong("header", 0, "version", 0, "version 0: this library reads version 1", VERSION),
-    Wrong("header", 0, "version", 2, "version 2: this library reads version 1", VERSION),
+    Wrong("header", 0, "version", 0, "version 0: this library reads", VERSION),
+    Wrong("header", 0, "version", records.VERSION + 1, f"version {records.VERSION + 1}: this library reads", VERSION),
     Wrong("header", 0, "version", 0xFFFFFFFF, "version 4294967295", VERSION),
     Wrong("ops", CONV, "kind", 9, "operation kind 9"),
     Wrong("ops", CONV, "kind", 0, "operation kind 0"),
     Wrong("ops", CONV, "weight_bits", 9, "weight kind 1 at 9 bits"),
     Wrong("ops", CONV, "weight_bits", 0, "weight kind 1 at 0 bits"),
-    Wrong("ops", CONV, "weight_kind", 4, "weight kind 4"),
+    Wrong("ops", CONV, "weight_kind", 5, "weight kind 5"),
+    Wrong("ops", CONV, "weight_kind", 4, "weight kind 4 at 8 bits"),
+    Wrong("ops", CONV + 1, "weight_kind", 4, "codebook weights in version 1 of the format; they need 2"),
+    Wrong("ops", CONV, "codebook", 64, "have no codebook"),
+    Wrong("ops", QUANTIZE, "codebook", 64, "reserved bytes"),
     Wrong("ops", CONV, "weight_kind", 0, "weight kind 0"),
     Wrong("ops", CONV, "weight_kind", 2, "weight kind 2 at 8 bits"),
     Wrong("ops", CONV, "mode", 2, "unknown mode"),
@@ -169,11 +173,19 @@ def test_the_file_itself_is_good(data: bytes) -> None:
 def test_a_new_version_is_told_before_its_checksum(data: bytes) -> None:
     """Another version may have another checksum: the version is what the person must hear."""
     changed = bytearray(data)
-    changed[8:12] = struct.pack("<I", 2)
+    changed[8:12] = struct.pack("<I", records.VERSION + 1)
     status, detail = open_bytes(bytes(changed))
-    assert status == VERSION and "version 2" in detail
-    with pytest.raises(ModelFileError, match="version 2"):
+    assert status == VERSION and f"version {records.VERSION + 1}" in detail
+    with pytest.raises(ModelFileError, match=f"version {records.VERSION + 1}"):
         read(bytes(changed), "new")
+
+
+def test_older_versions_are_read(data: bytes) -> None:
+    """A file of today's first version is one of all later versions, too."""
+    for version in range(1, records.VERSION + 1):
+        changed = spoiled(data, Wrong("header", 0, "version", version, ""))
+        assert open_bytes(changed)[0] == 0, version
+        read(changed, "old")
 
 
 def test_an_unknown_scheme_is_told(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,17 @@ namespace fuzz {
 
 using namespace uq;
 
+namespace {
+
+// Small numbers. Armv7's NEON unit has no subnormal ones: it takes them for 0.
+#if defined(__arm__)
+constexpr float kTiny = 1e-30f;
+#else
+constexpr float kTiny = 1e-40f;
+#endif
+
+}  // namespace
+
 Grid Builder::random_grid() {
     Grid grid = {};
     grid.bits = house_ && s_.chance(70) ? house_code_ : s_.between(1, 8);
@@ -103,7 +114,7 @@ void Builder::epilogue(FileOp* op, uint32_t channels, double spread, const Grid*
         if (style == 0) gain[c] = 0.5f * (grid ? grid->scale : 1.0f), offset[c] = 0;  // ties everywhere
         if (style == 1) gain[c] = 0.0f;
         if (style == 2) gain[c] = 1e30f, offset[c] = -1e30f;
-        if (style == 3) gain[c] = 1e-40f, offset[c] = 1e-41f;  // subnormal
+        if (style == 3) gain[c] = kTiny, offset[c] = kTiny / 10;
         slope[c] = slopes == 1 ? 0.0f : slopes == 2 ? 0.01f : slopes == 3 ? 0.25f : 0.3f * numbers.spread();
         gain2[c] = style == 4 ? 0.0f : numbers.spread();
         offset2[c] = static_cast<float>(reach / 4) * numbers.spread();
@@ -149,7 +160,7 @@ std::vector<float> Builder::image(uint64_t count) {
         if (style == 0) x = x < 0 ? -1e6f : 1e6f;
         if (style == 1) x = (static_cast<float>(numbers.below(64)) - 32.0f + 0.5f) * scale;
         if (style == 2) x = numbers.chance(50) ? 0.0f : -0.0f;
-        if (style == 3) x = numbers.chance(50) ? 1e-40f : -3e38f;
+        if (style == 3) x = numbers.chance(50) ? kTiny : -3e38f;
     }
     return values;
 }

@@ -1,6 +1,8 @@
 // A driver for machines without libFuzzer: replays files, then makes inputs from a seed. The same seed makes the same
 // inputs everywhere, and a finding tells how to come back to it.
+#define _FILE_OFFSET_BITS 64  // or a 32-bit program finds no files on a large disk
 #include <dirent.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,12 +61,14 @@ bool collect(const std::string& path, std::vector<std::string>* files) {
     DIR* folder = opendir(path.c_str());
     if (!folder) return false;
     std::vector<std::string> found;
+    errno = 0;
     while (const dirent* entry = readdir(folder))
         if (entry->d_name[0] != '.') found.push_back(path + "/" + entry->d_name);
+    const bool whole = errno == 0;
     closedir(folder);
     std::sort(found.begin(), found.end());
     files->insert(files->end(), found.begin(), found.end());
-    return true;
+    return whole;
 }
 
 int usage(const char* name) {
