@@ -68,6 +68,7 @@ struct Phase {
 
 struct Conv {
     Scheme scheme;
+    bool depthwise;            // the kernel is that for groups of one channel
     bool patches;              // few input channels: the window becomes one tap of taps * channels
     const ByteConv* kernel;    // of kBytes and kWinograd
     const char* reason;        // why this scheme
@@ -115,6 +116,7 @@ struct Conv {
 // Thresholds of an epilogue onto few levels; none where the epilogue is computed.
 struct ThresholdTable {
     uint32_t count;
+    bool uniform;  // all channels have the same
     size_t stride;
     Array<int32_t> above;  // [level][stride]
     Array<uint8_t> first;

@@ -65,6 +65,7 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
     const Tensor& input = model.tensors[op->inputs[0]];
     conv.scheme = candidate.scheme;
     conv.kernel = candidate.kernel;
+    conv.depthwise = conv.kernel && conv.kernel == model.kernels.depthwise;
     conv.element_bytes = candidate.kernel ? 1 : candidate.scheme == Scheme::kWords ? 2 : 4;
     conv.group = candidate.kernel ? candidate.kernel->group : 4 / conv.element_bytes;
     conv.form = kBitXor;
@@ -82,6 +83,10 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
         const uint32_t taps = static_cast<uint32_t>(conv.phases[0].taps.size());
         conv.padded_channels = round_up(taps * conv.input_channels, conv.group);
         conv.steps_a_tap = conv.padded_channels / conv.group;
+        return;
+    }
+    if (conv.depthwise) {
+        conv.steps_a_tap = 1;
         return;
     }
     uint32_t widest = 0;
@@ -283,6 +288,10 @@ bool list_candidates(const uq_model& model, Op* op, bool winograd, bool bits, Ar
         if (winograd && !add_candidate(model, op, Candidate{Scheme::kWinograd, kernel, 0}, "winograd", list))
             return false;
     }
+    // Its weights lie otherwise, which choose_shape sees by the kernel.
+    if (op->conv.group_inputs == 1 && op->conv.group_outputs == 1 && op->groups > 1 &&
+        !add_candidate(model, op, Candidate{Scheme::kBytes, model.kernels.depthwise, 0}, "direct", list))
+        return false;
     return !bits || add_candidate(model, op, Candidate{Scheme::kBits, nullptr, 0}, "bits", list);
 }
 

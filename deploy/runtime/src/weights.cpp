@@ -11,6 +11,7 @@ uint32_t used_outputs(const Op& op, uint32_t block) {
 
 // Where output channel oc of a block finds its first input channel among those that the block reads.
 uint32_t channel_shift(const Conv& conv, uint32_t block, uint32_t oc) {
+    if (conv.depthwise) return 0;
     return oc / conv.group_outputs * conv.group_inputs - conv.first_channel(block);
 }
 

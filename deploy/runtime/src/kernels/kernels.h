@@ -163,6 +163,8 @@ struct Kernels {
     // the steps, each operation rounded; start is not read, the sums begin with 0 where it is not null).
     const ByteConv* byte_convs;
     uint32_t byte_conv_count;
+    // The same for one input channel an output channel (groups of 1): a step is a tap, its weights are [16].
+    const ByteConv* depthwise;
     const BitConv* bit_conv;
     void (*conv_w16a16)(const ConvTile& tile);
     void (*conv_w32a32)(const ConvTile& tile);

@@ -7,6 +7,7 @@ namespace uq {
 namespace {
 
 #include "../codes.inc"
+#include "../depthwise.inc"
 #include "../rows.inc"
 #include "../thresholds.inc"
 #include "../winograd.inc"
@@ -136,6 +137,9 @@ void uq_quantize__scalar(const float* src, size_t count, const Target& target, u
     for (size_t i = 0; i < count; ++i) dst[i] = to_code(src[i], target);
 }
 
+const ByteConv kDepthwise = {
+    "uq_conv_depthwise__scalar", conv_depthwise, interleave_depthwise, 1, false, 32, {}, 500, 0};
+
 }  // namespace
 
 void uq_fill__scalar(Kernels* kernels) {
@@ -145,6 +149,7 @@ void uq_fill__scalar(Kernels* kernels) {
     kernels->unpack_weights = unpack_weights;
     kernels->byte_convs = kByteConvs;
     kernels->byte_conv_count = sizeof kByteConvs / sizeof *kByteConvs;
+    kernels->depthwise = &kDepthwise;
     kernels->bit_conv = &kBitConv;
     kernels->conv_w16a16 = uq_conv_w16a16_1x16__scalar;
     kernels->conv_w32a32 = uq_conv_w32a32_1x16__scalar;
