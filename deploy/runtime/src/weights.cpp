@@ -1,5 +1,6 @@
 // Packed weights to what the kernels read.
 #include "bits.h"
+#include "lookup.h"
 
 namespace uq {
 namespace {
@@ -77,7 +78,9 @@ void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint
             continue;
         }
         unpack_rows(kernels, op, block, first, count, scratch);
-        if (conv.kernel)
+        if (conv.scheme == Scheme::kLookup)
+            interleave_lookup(conv.lookup, scratch, stride, conv.steps_a_tap, out);
+        else if (conv.kernel)
             conv.kernel->interleave(scratch, stride, conv.steps_a_tap, reinterpret_cast<int8_t*>(out));
         else if (conv.scheme == Scheme::kWords)
             interleave(conv, scratch, reinterpret_cast<int16_t*>(out));
