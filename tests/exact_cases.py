@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import test_runtime_bits as bits
 import test_runtime_exact as exact
+import test_runtime_lookup as lookup
 import test_runtime_schemes as schemes
 
 from unetq.export.modelfile import save
@@ -51,12 +53,12 @@ class Cases:
 
 @contextmanager
 def recorded(cases: Cases) -> Iterator[None]:
-    before = exact.compare, schemes.compare
-    exact.compare = schemes.compare = cases.compare
+    before = bits.compare, exact.compare, lookup.compare, schemes.compare
+    bits.compare = exact.compare = lookup.compare = schemes.compare = cases.compare
     try:
         yield
     finally:
-        exact.compare, schemes.compare = before
+        bits.compare, exact.compare, lookup.compare, schemes.compare = before
 
 
 def write_cases(folder: Path) -> Path:
@@ -66,8 +68,8 @@ def write_cases(folder: Path) -> Path:
         for block in range(0, 40, 2):
             exact.test_random_programs(block, scratch)
         exact.test_random_float_programs(0, scratch)
-        for bits in exact.EXTREMES:
-            exact.test_long_sums_at_the_extremes(*bits, bits[0] % 2 == 0, scratch)
+        for widths in exact.EXTREMES:
+            exact.test_long_sums_at_the_extremes(*widths, widths[0] % 2 == 0, scratch)
         for groups in (3, 8, 24):
             exact.test_groups_across_blocks(groups, scratch)
         exact.test_images_of_many_strips(False, False, 2, (1, 61, 47), scratch)
@@ -77,4 +79,24 @@ def write_cases(folder: Path) -> Path:
         schemes.test_strips_and_chunks((64, 50), scratch)
         schemes.test_results_over_what_was_read("linear", 40, False, scratch)
         schemes.test_results_over_what_was_read("nearest", 6, True, scratch)
+        for number, kind in enumerate(bits.KINDS):
+            for seed in range(number % 2, 20, 2):
+                bits.compare_shape(kind, seed, scratch)
+            bits.compare_groups(kind, 2, 40, scratch)
+            bits.test_long_sums(kind, 1 if number % 2 else 4, scratch)
+        bits.compare_wide_weights(8, 1, True, scratch)
+        bits.compare_wide_weights(3, 5, False, scratch)
+        for threshold in range(-1, 18, 3):
+            bits.test_bits_doubled(threshold, threshold % 2 == 0, scratch)
+        bits.test_joined_and_upsampled_inputs("linear", 2, True, 32, 64, scratch)
+        bits.test_joined_and_upsampled_inputs("linear", 3, True, 5, 9, scratch)
+        bits.test_joined_and_upsampled_inputs("nearest", 1, True, 24, 40, scratch)
+        for number, kind in enumerate(lookup.KINDS):
+            for seed in range(number % 2, 12, 2):
+                lookup.compare_shape(kind, seed, scratch)
+            lookup.compare_groups(kind, 2, 40, 20, scratch)
+        for kind, width in lookup.LONG:
+            lookup.compare_long_sums(kind, width, scratch)
+        lookup.test_joined_and_upsampled_inputs("linear", 5, True, scratch)
+        lookup.test_joined_and_upsampled_inputs("nearest", 6, False, scratch)
     return cases.finish()

@@ -13,7 +13,7 @@ from unetq.fixedpoint import Grid
 from unetq.runtime import Runtime
 
 ISAS = instruction_sets()
-SCHEMES = ("direct", "winograd", "bits")
+SCHEMES = ("direct", "winograd", "bits", "lookup")
 
 
 def first_mismatches(expected: np.ndarray, found: np.ndarray) -> str:

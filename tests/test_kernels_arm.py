@@ -77,17 +77,22 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @each_processor
 def test_every_kernel_against_scalar(machine: str, cpu: str, emulator: Emulator) -> None:
-    done = emulator.run(machine, cpu, "test-kernels")
+    done = emulator.run(machine, cpu, "test-kernels", "--rounds", "30")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     sets = dict.fromkeys(line.split()[0] for line in done.stdout.splitlines() if " cases, " in line)
-    assert tuple(sets) == PROCESSORS[machine, cpu]
+    assert tuple(name for name in sets if name != "emulated") == PROCESSORS[machine, cpu]
 
 
 @each_processor
 def test_programs_against_numpy(machine: str, cpu: str, emulator: Emulator, cases: Path) -> None:
-    done = emulator.run(machine, cpu, "test-programs", str(cases), PROCESSORS[machine, cpu][-1])
+    lines = cases.read_text().splitlines()
+    if cpu in ("cortex-a53", "cortex-a15"):  # the same kernels as cortex-a72's and cortex-a7's
+        lines = lines[::5]
+    chosen = cases.with_name(f"{cpu.split(',')[0]}.txt")
+    chosen.write_text("\n".join(lines) + "\n")
+    done = emulator.run(machine, cpu, "test-programs", str(chosen), PROCESSORS[machine, cpu][-1])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert f"{len(cases.read_text().splitlines())} cases" in done.stdout
+    assert f"{len(lines)} cases" in done.stdout
 
 
 def test_a_wrong_tensor_is_told(emulator: Emulator, cases: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The bit-serial scheme, forced: weights of 1 and 2 bits and codes of 1 to 4, in every shape that it takes."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from native_library import ensure_library
 
 from unetq.export.integer import output_size
 from unetq.export.modelfile import save
-from unetq.export.program import Conv, Epilogue, InstanceNorm, Program, Quantize, TensorSpec, Upsample
+from unetq.export.program import Conv, Epilogue, InstanceNorm, MaxPool, Program, Quantize, TensorSpec, Upsample
 from unetq.fixedpoint import Grid
 from unetq.runtime import Runtime
 
@@ -65,9 +66,17 @@ def schemes(path: Path, isa: str) -> dict[str, str]:
         return {o.name: o.scheme for o in runtime.operations() if o.kind == "convolution"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(20))
-def test_random_shapes(kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def assert_bits(folder: Path) -> None:
+    """The convolution under test is bit-serial where that is asked for."""
+    os.environ["UNETQ_SCHEME"] = "bits"
+    try:
+        for isa in ISAS:
+            assert schemes(folder / "m.uqm", isa)["conv2"] == "bit-serial"
+    finally:
+        del os.environ["UNETQ_SCHEME"]
+
+
+def compare_shape(kind: str, seed: int, tmp_path: Path) -> None:
     random = np.random.default_rng([40_000, seed, KINDS.index(kind)])
     rank = 3 if seed % 4 == 3 else 2
     grid = Grid(int(random.choice([1, 1, 2, 2, 3, 4])), bool(random.integers(2)), 0.5)
@@ -93,14 +102,16 @@ def test_random_shapes(kind: str, seed: int, tmp_path: Path, monkeypatch: pytest
     program = Program(tensors, (Quantize("quantize", (0,), 1), op, head(outputs, 2)), 0, 3, rank, (1, 1, 1))
     label = f"{kind} A{grid.bits} signed={grid.signed}, {channels} to {outputs}, {op.weight.shape}, image {size}"
     compare(program, image(random, channels, size[3 - rank :], grid), tmp_path / "m.uqm", label)
-    monkeypatch.setenv("UNETQ_SCHEME", "bits")
-    for isa in ISAS:
-        assert schemes(tmp_path / "m.uqm", isa)["conv2"] == "bit-serial"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("groups", "outputs"), [(2, 32), (2, 40), (4, 12), (3, 48)])
-def test_groups(kind: str, groups: int, outputs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_random_shapes(kind: str, seed: int, tmp_path: Path) -> None:
+    compare_shape(kind, seed, tmp_path)
+    assert_bits(tmp_path)
+
+
+def compare_groups(kind: str, groups: int, outputs: int, tmp_path: Path) -> None:
     """Groups that end with a block of 16 outputs, in the middle of one, and several in one."""
     random = np.random.default_rng(groups * 100 + outputs)
     grid, channels = Grid(2, True, 0.5), groups * 64
@@ -112,9 +123,13 @@ def test_groups(kind: str, groups: int, outputs: int, tmp_path: Path, monkeypatc
     program = Program(tensors, (Quantize("quantize", (0,), 1), op, head(outputs, 2)), 0, 3, 2, (1, 1, 1))
     x = image(random, channels, (9, 11), grid)
     compare(program, x, tmp_path / "m.uqm", f"{kind}, {groups} groups to {outputs}")
-    monkeypatch.setenv("UNETQ_SCHEME", "bits")
-    for isa in ISAS:
-        assert schemes(tmp_path / "m.uqm", isa)["conv2"] == "bit-serial"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("groups", "outputs"), [(2, 32), (2, 40), (4, 12), (3, 48)])
+def test_groups(kind: str, groups: int, outputs: int, tmp_path: Path) -> None:
+    compare_groups(kind, groups, outputs, tmp_path)
+    assert_bits(tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
@@ -138,11 +153,32 @@ def test_joined_and_upsampled_inputs(mode: str, bits: int, signed: bool, left: i
     compare(program, x, tmp_path / "m.uqm", f"{mode} A{bits} signed={signed}, {left} and {low} channels")
 
 
-@pytest.mark.parametrize(("bits", "outputs"), [(2, 8), (3, 5), (4, 4), (5, 3), (8, 2), (8, 1), (7, 1)])
+@pytest.mark.parametrize("threshold", range(-1, 18))
 @pytest.mark.parametrize("signed", [False, True])
-def test_few_outputs_of_wide_weights(
-    bits: int, outputs: int, signed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bits_doubled(threshold: int, signed: bool, tmp_path: Path) -> None:
+    """9 a + 3 b + 3 c + d above every threshold, rising and falling, one for all channels or not, and pools of bits."""
+    random = np.random.default_rng(threshold + 1)
+    channels = int(random.choice([8, 40, 64, 70]))
+    grid, out = Grid(1, signed, 1.0), Grid(1, bool(threshold % 2), 1.0)
+    ones, low, bias = np.ones(channels, np.float32), -1 if threshold % 2 else 0, 16 if signed else 0
+    rising = Epilogue(ones, ones * np.float32(bias - threshold + low))
+    falling = Epilogue(-ones, ones * np.float32(threshold + 1 - bias + low))
+    mixed = Epilogue(ones * random.choice([-1, 1], channels).astype(np.float32), rising.offset)
+    pool = MaxPool("pool", (1,), 2, (1, 3, 2), (1, 2, 2), (0, 1, 0))
+    specs: list[Any] = [("input", channels, None), ("x", channels, grid), ("pooled", channels, grid)]
+    ops: list[Any] = [Quantize("quantize", (0,), 1), pool]
+    for i, epilogue in enumerate((rising, falling, mixed)):
+        specs.append((f"up{i}", channels, out))
+        ops.append(Upsample(f"up{i}", (2,), 3 + i, "linear", (1, 2, 2), epilogue))
+    ops.append(bit_conv(random, "binary", 20, (3, 4, 5), 3 * channels, 6, pad_before=(0, 1, 1), pad_after=(0, 1, 1)))
+    specs += [("y", 20, Grid(8, True, 0.5)), ("logits", 20, None)]
+    program = Program(tuple(TensorSpec(*s) for s in specs), (*ops, head(20, 6)), 0, 7, 2, (1, 1, 1))
+    for size in ((7, 9), (1, 2), (2, 6)):
+        x = image(random, channels, size, grid)
+        compare(program, x, tmp_path / "m.uqm", f"above {threshold}, signed={signed}, {channels} channels, {size}")
+
+
+def compare_wide_weights(bits: int, outputs: int, signed: bool, tmp_path: Path) -> None:
     """Every bit of the weights is an output of its own, as far as a block of 16 holds them."""
     random = np.random.default_rng(bits * 10 + outputs)
     grid, low = Grid(int(random.integers(1, 5)), signed, 0.5), -(1 << (bits - 1))
@@ -157,9 +193,13 @@ def test_few_outputs_of_wide_weights(
     program = Program(tensors, (Quantize("quantize", (0,), 1), op, head(outputs, 2)), 0, 3, 2, (1, 1, 1))
     x = image(random, 70, (9, 13), grid)
     compare(program, x, tmp_path / "m.uqm", f"W{bits}A{grid.bits} signed={signed} to {outputs}")
-    monkeypatch.setenv("UNETQ_SCHEME", "bits")
-    for isa in ISAS:
-        assert schemes(tmp_path / "m.uqm", isa)["conv2"] == "bit-serial"
+
+
+@pytest.mark.parametrize(("bits", "outputs"), [(2, 8), (3, 5), (4, 4), (5, 3), (8, 2), (8, 1), (7, 1)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_few_outputs_of_wide_weights(bits: int, outputs: int, signed: bool, tmp_path: Path) -> None:
+    compare_wide_weights(bits, outputs, signed, tmp_path)
+    assert_bits(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -37,7 +37,7 @@ void unmap(const uq::Mapping& mapping) {
 }
 
 // The schemes that UNETQ_SCHEME can force.
-constexpr const char* kForced[] = {"direct", "winograd", "bits"};
+constexpr const char* kForced[] = {"direct", "winograd", "bits", "lookup"};
 
 uq_status choose_scheme(const char** forced) {
     const char* name = getenv("UNETQ_SCHEME");
@@ -45,9 +45,9 @@ uq_status choose_scheme(const char** forced) {
     bool known = !*forced;
     for (const char* one : kForced) known = known || strcmp(name, one) == 0;
     if (known) return UQ_OK;
-    return uq::fail(UQ_BAD_ARGUMENT,
-                    "UNETQ_SCHEME \"%.40s\": there are direct, winograd and bits. Unset it to take the cheapest.",
-                    name);
+    return uq::fail(
+        UQ_BAD_ARGUMENT,
+        "UNETQ_SCHEME \"%.40s\": there are direct, winograd, bits and lookup. Unset it to take the cheapest.", name);
 }
 
 uq_status open_mapping(const uq::Mapping& mapping, const char* isa, uq_model** model) {
@@ -155,7 +155,7 @@ uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_i
 uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* info) {
     static const char* const kKinds[] = {"",    "quantize",  "convolution", "upsample", "max-pool",
                                          "add", "pointwise", "concat",      "pad"};
-    static const char* const kSchemes[] = {"direct", "winograd", "words", "float32", "bit-serial"};
+    static const char* const kSchemes[] = {"direct", "winograd", "words", "float32", "bit-serial", "look-up"};
     if (!model || !info || index >= model->ops.size())
         return uq::fail(UQ_BAD_ARGUMENT,
                         "uq_model_get_op: operation %u; there are %zu, counted from 0. Ask for one of them.", index,
@@ -169,10 +169,11 @@ uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* inf
     info->scheme = info->kernel = info->reason = "";
     if (op.kind != uq::kConv) return UQ_OK;
     info->scheme = kSchemes[static_cast<int>(op.conv.scheme)];
-    info->kernel = op.conv.kernel                         ? op.conv.kernel->name
-                   : op.conv.scheme == uq::Scheme::kBits  ? model->kernels.bit_conv->forms[op.conv.form].name
-                   : op.conv.scheme == uq::Scheme::kWords ? "conv_w16a16"
-                                                          : "conv_w32a32";
+    info->kernel = op.conv.kernel                          ? op.conv.kernel->name
+                   : op.conv.scheme == uq::Scheme::kBits   ? model->kernels.bit_conv->forms[op.conv.form].name
+                   : op.conv.scheme == uq::Scheme::kLookup ? model->kernels.lookup_conv->forms[op.conv.lookup].name
+                   : op.conv.scheme == uq::Scheme::kWords  ? "conv_w16a16"
+                                                           : "conv_w32a32";
     info->reason = op.conv.reason;
     return UQ_OK;
 }

@@ -150,6 +150,13 @@ void unpack_bit_block(const Op& op, const Phase& phase, uint32_t block, uint32_t
         for (size_t t = 0; t < taps; ++t) {
             const uint64_t first = static_cast<uint64_t>(phase.taps[t].index) * conv.group_inputs;
             uint32_t* out = dst + (shift * taps + t) * step + o;
+            if (conv.form != kBitSign && op.weight_bits == 1 && conv.group_inputs % kWord == 0 && first % 8 == 0) {
+                for (const uint8_t* from = row + first / 8; from < row + (first + conv.group_inputs) / 8; from += 4) {
+                    memcpy(out, from, sizeof *out);
+                    out += taps * step;
+                }
+                continue;
+            }
             for (uint32_t c = 0; c < conv.group_inputs; c += kWord, out += taps * step) {
                 const uint32_t rest = conv.group_inputs - c, n = rest < kWord ? rest : kWord;
                 const Fields fields = read_fields(row, op.row_bytes, first + c, n, op.weight_bits);

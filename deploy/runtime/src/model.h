@@ -43,7 +43,8 @@ struct Epilogue {
 
 // How a convolution is computed. kBytes: the chosen ByteConv, tap by tap. kWinograd: the chosen ByteConv on transformed
 // tiles. kWords: conv_w16a16. kFloat: conv_w32a32. kBits: the BitConv on planes of bits.
-enum class Scheme : uint8_t { kBytes, kWinograd, kWords, kFloat, kBits };
+// kLookup: the LookupConv on tables of sums.
+enum class Scheme : uint8_t { kBytes, kWinograd, kWords, kFloat, kBits, kLookup };
 
 constexpr uint32_t kMaxPatchTaps = 256;
 constexpr uint32_t kPositions = 16;  // of a Winograd tile
@@ -68,6 +69,7 @@ struct Phase {
 
 struct Conv {
     Scheme scheme;
+    bool depthwise;            // the kernel is that for groups of one channel
     bool patches;              // few input channels: the window becomes one tap of taps * channels
     const ByteConv* kernel;    // of kBytes and kWinograd
     const char* reason;        // why this scheme
@@ -83,6 +85,7 @@ struct Conv {
     uint32_t output_step[3];
     uint32_t input_step[3];
     BitForm form;                         // of kBits
+    LookupForm lookup;                    // of kLookup
     uint32_t planes;                      // bits of an entering code
     uint32_t words;                       // of a plane of a pixel
     bool spread;                          // the bits of a few wide weights, each an output of its own
@@ -106,7 +109,10 @@ struct Conv {
         if (patches) return phase.taps.size() ? 1 : 0;
         return static_cast<uint32_t>(scheme == Scheme::kWinograd ? phase.taps.size() / 9 : phase.taps.size());
     }
-    uint64_t step_bytes() const { return static_cast<uint64_t>(kBlock) * group * element_bytes; }
+    uint64_t step_bytes() const {
+        if (scheme == Scheme::kLookup) return kBlock * (lookup == kLookupSign ? 4 : 8);
+        return static_cast<uint64_t>(kBlock) * group * element_bytes;
+    }
     // Unpacked weights of one part of a block, and of all its parts.
     uint64_t part_bytes(const Phase& phase) const { return kernel_taps(phase) * steps_a_tap * step_bytes(); }
     uint64_t block_bytes(const Phase& phase) const { return part_bytes(phase) * parts(); }
@@ -115,6 +121,7 @@ struct Conv {
 // Thresholds of an epilogue onto few levels; none where the epilogue is computed.
 struct ThresholdTable {
     uint32_t count;
+    bool uniform;  // all channels have the same
     size_t stride;
     Array<int32_t> above;  // [level][stride]
     Array<uint8_t> first;
@@ -163,7 +170,7 @@ struct Mapping {
 
 struct uq_model {
     uq::Mapping mapping;
-    const char* forced_scheme;  // UNETQ_SCHEME: "direct", "winograd" or "bits" wherever it holds; null: the cheapest
+    const char* forced_scheme;  // UNETQ_SCHEME: direct, winograd, bits, lookup, wherever it holds; null: the cheapest
     uq::Kernels kernels;
     const uq::FileProgram* program;
     const uq::FileLabel* labels;

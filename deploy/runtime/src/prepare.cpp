@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "bits.h"
+#include "lookup.h"
 #include "prove.h"
 
 namespace uq {
@@ -54,8 +55,8 @@ const char* no_winograd(const Op& op, const Tensor& input) {
 bool wants_patches(const Op& op, const Conv& conv) {
     const uint64_t taps = static_cast<uint64_t>(op.kernel[0]) * op.kernel[1] * op.kernel[2];
     if (op.mode == 1 || op.groups > 1 || taps == 1 || conv.scheme == Scheme::kFloat) return false;
-    if (conv.scheme == Scheme::kWinograd || conv.input_channels > 4 || taps * conv.input_channels > kMaxPatchTaps)
-        return false;
+    if (conv.scheme == Scheme::kWinograd || conv.scheme == Scheme::kLookup) return false;
+    if (conv.input_channels > 4 || taps * conv.input_channels > kMaxPatchTaps) return false;
     return round_up(static_cast<uint32_t>(taps) * conv.input_channels, conv.group) <
            taps * round_up(conv.input_channels, conv.group);
 }
@@ -65,9 +66,12 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
     const Tensor& input = model.tensors[op->inputs[0]];
     conv.scheme = candidate.scheme;
     conv.kernel = candidate.kernel;
+    conv.depthwise = conv.kernel && conv.kernel == model.kernels.depthwise;
     conv.element_bytes = candidate.kernel ? 1 : candidate.scheme == Scheme::kWords ? 2 : 4;
     conv.group = candidate.kernel ? candidate.kernel->group : 4 / conv.element_bytes;
+    if (conv.scheme == Scheme::kLookup) conv.group = kLookupGroup;
     conv.form = kBitXor;
+    conv.lookup = choose_lookup_form(*op, input);
     conv.entry_offset = entry_offset(input, candidate.kernel);
     conv.input_channels = 0;
     for (uint32_t i = 0; i < op->input_count; ++i) conv.input_channels += model.tensors[op->inputs[i]].channels;
@@ -82,6 +86,10 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
         const uint32_t taps = static_cast<uint32_t>(conv.phases[0].taps.size());
         conv.padded_channels = round_up(taps * conv.input_channels, conv.group);
         conv.steps_a_tap = conv.padded_channels / conv.group;
+        return;
+    }
+    if (conv.depthwise) {
+        conv.steps_a_tap = 1;
         return;
     }
     uint32_t widest = 0;
@@ -104,6 +112,7 @@ void choose_shape(const uq_model& model, Op* op, const Candidate& candidate) {
 double nominal_cost(const uq_model& model, const Op& op) {
     const Conv& conv = op.conv;
     if (conv.scheme == Scheme::kBits) return bit_cost(*model.kernels.bit_conv, conv);
+    if (conv.scheme == Scheme::kLookup) return lookup_cost(*model.kernels.lookup_conv, conv);
     const double outputs = static_cast<double>(conv.blocks) * kBlock;
     const double inputs = static_cast<double>(conv.steps_a_tap) * conv.group;
     double taps = 0;
@@ -169,9 +178,22 @@ uq_status prepare_block(const uq_model& model, Op* op, Phase* phase, uint32_t bl
     const size_t steps = static_cast<size_t>(taps) * conv.steps_a_tap;
     const bool winograd = conv.scheme == Scheme::kWinograd;
     if (conv.scheme == Scheme::kBits) {
+        if (taps == 0) return UQ_OK;
         auto* weights = reinterpret_cast<uint32_t*>(unpacked->weights.data());
         unpack_bit_block(*op, *phase, block, weights);
         bit_start(*op, *phase, weights, &phase->start[block * kBlock]);
+        return UQ_OK;
+    }
+    if (conv.scheme == Scheme::kLookup) {
+        if (steps > 0)
+            lookup_start(model.kernels, *op, *phase, block, unpacked->scratch.data(), &phase->start[block * kBlock]);
+        const uint32_t capacity = lookup_capacity(conv.lookup, input);
+        for (size_t s = 0; s < steps; ++s) unpacked->flush_before[s] = s % capacity == 0;
+        phase->first_segment[block] = static_cast<uint32_t>(phase->segments.size());
+        if (!append_segments(phase, taps, conv.steps_a_tap, unpacked->flush_before.data())) return no_memory(*op);
+        const double flushes = static_cast<double>((steps + capacity - 1) / capacity);
+        *cost +=
+            flushes * static_cast<double>(model.kernels.lookup_conv->forms[conv.lookup].flush_cost) * 1000 * kBlock;
         return UQ_OK;
     }
     Range entering = {codes.low + conv.entry_offset, codes.high + conv.entry_offset};
@@ -276,13 +298,18 @@ bool add_candidate(const uq_model& model, Op* op, Candidate candidate, const cha
     return true;
 }
 
-bool list_candidates(const uq_model& model, Op* op, bool winograd, bool bits, Array<Candidate>* list) {
+bool list_candidates(const uq_model& model, Op* op, bool winograd, bool bits, bool lookup, Array<Candidate>* list) {
     for (uint32_t k = 0; k < model.kernels.byte_conv_count; ++k) {
         const ByteConv* kernel = &model.kernels.byte_convs[k];
         if (!add_candidate(model, op, Candidate{Scheme::kBytes, kernel, 0}, "direct", list)) return false;
         if (winograd && !add_candidate(model, op, Candidate{Scheme::kWinograd, kernel, 0}, "winograd", list))
             return false;
     }
+    // Its weights lie otherwise, which choose_shape sees by the kernel.
+    if (op->conv.group_inputs == 1 && op->conv.group_outputs == 1 && op->groups > 1 &&
+        !add_candidate(model, op, Candidate{Scheme::kBytes, model.kernels.depthwise, 0}, "direct", list))
+        return false;
+    if (lookup && !add_candidate(model, op, Candidate{Scheme::kLookup, nullptr, 0}, "lookup", list)) return false;
     return !bits || add_candidate(model, op, Candidate{Scheme::kBits, nullptr, 0}, "bits", list);
 }
 
@@ -290,6 +317,7 @@ const char* reason(const uq_model& model, Scheme scheme, const char* no_winograd
     if (scheme == Scheme::kWords) return "one step of 8-bit products can leave every narrow lane";
     if (scheme == Scheme::kWinograd) return "3x3 with stride 1, and its transforms fit bytes";
     if (scheme == Scheme::kBits) return "few bits: cheapest counted one against one";
+    if (scheme == Scheme::kLookup) return "few bits: cheapest looked up, four products at a time";
     if (no_winograd) return no_winograd;
     return model.forced_scheme ? "UNETQ_SCHEME asks for it" : "cheaper than transforming this few channels";
 }
@@ -313,7 +341,8 @@ uq_status prepare_conv(const uq_model& model, Op* op) {
     const char* obstacle = no_winograd(*op, input);
     if (!obstacle && !four_times) obstacle = "four times its sums leave int32";
     Array<Candidate> candidates;
-    if (!list_candidates(model, op, !obstacle, !no_bits(*op, input), &candidates)) return no_memory(*op);
+    if (!list_candidates(model, op, !obstacle, !no_bits(*op, input), !no_lookup(*op, input), &candidates))
+        return no_memory(*op);
     Candidate best = {Scheme::kWords, nullptr, 0};
     bool prepared = false;
     for (size_t i = 0; i < candidates.size(); ++i) {

@@ -117,6 +117,12 @@ uq_status prepare_thresholds(const uq_model& model, Op* op) {
     for (uint32_t c = 0; c < op->output_channels; c += kBlock)
         find_thresholds({model, from(op->epilogue.arrays, c), target}, count, table.stride, &table.above[c],
                         &table.first[c], &table.falling[c]);
+    table.uniform = true;
+    for (uint32_t c = 1; c < op->output_channels; ++c) {
+        table.uniform = table.uniform && table.first[c] == table.first[0];
+        for (uint32_t l = 0; l < count; ++l)
+            table.uniform = table.uniform && table.above[l * table.stride + c] == table.above[l * table.stride];
+    }
     return UQ_OK;
 }
 

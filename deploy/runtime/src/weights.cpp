@@ -1,5 +1,6 @@
 // Packed weights to what the kernels read.
 #include "bits.h"
+#include "lookup.h"
 
 namespace uq {
 namespace {
@@ -11,6 +12,7 @@ uint32_t used_outputs(const Op& op, uint32_t block) {
 
 // Where output channel oc of a block finds its first input channel among those that the block reads.
 uint32_t channel_shift(const Conv& conv, uint32_t block, uint32_t oc) {
+    if (conv.depthwise) return 0;
     return oc / conv.group_outputs * conv.group_inputs - conv.first_channel(block);
 }
 
@@ -76,7 +78,9 @@ void unpack_block(const Kernels& kernels, const Op& op, const Phase& phase, uint
             continue;
         }
         unpack_rows(kernels, op, block, first, count, scratch);
-        if (conv.kernel)
+        if (conv.scheme == Scheme::kLookup)
+            interleave_lookup(conv.lookup, scratch, stride, conv.steps_a_tap, out);
+        else if (conv.kernel)
             conv.kernel->interleave(scratch, stride, conv.steps_a_tap, reinterpret_cast<int8_t*>(out));
         else if (conv.scheme == Scheme::kWords)
             interleave(conv, scratch, reinterpret_cast<int16_t*>(out));

@@ -16,7 +16,7 @@
 
 #include "unetq.h"
 
-static const char* const kSchemes[] = {"", "direct", "winograd", "bits"};
+static const char* const kSchemes[] = {"", "direct", "winograd", "bits", "lookup"};
 
 typedef struct Case {
     char name[32];

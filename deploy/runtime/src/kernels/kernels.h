@@ -106,6 +106,27 @@ struct BitConv {
     float sum_cost;   // for 1000 sums of a run
 };
 
+// How sums of four codes are found by four bits of weights, in a table of 16 bytes for every four channels of a pixel:
+enum LookupForm : uint32_t {
+    kLookupSign,    // weights -1 and +1: entry i is the sum of the codes whose bit in i is set, less the others (int8)
+    kLookupSubset,  // weights v0 - 2 v1: the sum of those whose bit is set (uint8), looked up for each bit
+    kLookupForms
+};
+
+// A step is 16 input channels: four tables of 16 bytes for every pixel. A ConvTile's rows are tables; its weights
+// are [step][plane][2][2][16] bytes: of channels 8h ... and output channels 8k ..., byte 2j + e is 16 e + the bits of
+// channels 8h + 4e ... of output channel 8k + j, the first channel's lowest. One plane of kLookupSign, two of others.
+struct LookupConv {
+    struct {
+        const char* name;
+        void (*run)(const ConvTile& tile);  // lanes of 16 bits, flushed as ByteConv's
+        void (*expand)(const uint8_t* codes, size_t steps, uint8_t* tables);
+        float mac_cost;  // in the unit of ByteConv, as flush_cost
+        float flush_cost;
+    } forms[kLookupForms];
+    float table_cost;  // for 1000 codes
+};
+
 // Float parameters of an epilogue for a run of channels; those that are absent are null.
 struct EpilogueArrays {
     const float* gain;
@@ -163,7 +184,10 @@ struct Kernels {
     // the steps, each operation rounded; start is not read, the sums begin with 0 where it is not null).
     const ByteConv* byte_convs;
     uint32_t byte_conv_count;
+    // The same for one input channel an output channel (groups of 1): a step is a tap, its weights are [16].
+    const ByteConv* depthwise;
     const BitConv* bit_conv;
+    const LookupConv* lookup_conv;
     void (*conv_w16a16)(const ConvTile& tile);
     void (*conv_w32a32)(const ConvTile& tile);
 

@@ -247,6 +247,8 @@ class ConvRun {
             }
             if (conv_.scheme == Scheme::kBytes)
                 conv_.kernel->run(tile);
+            else if (conv_.scheme == Scheme::kLookup)
+                kernels_.lookup_conv->forms[conv_.lookup].run(tile);
             else if (conv_.scheme == Scheme::kWords)
                 kernels_.conv_w16a16(tile);
             else

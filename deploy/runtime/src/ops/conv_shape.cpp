@@ -48,6 +48,36 @@ uint64_t block_offset(const Conv& conv, const Pass& pass, size_t phase, uint32_t
     return bytes + (block - pass.first_block) * conv.block_bytes(conv.phases[phase]);
 }
 
+namespace {
+
+struct TileShape {
+    uint64_t rows;
+    uint64_t columns;
+};
+
+// Rows and columns of the tiles of a chunk: as many as fit together, and as few as possible of those that kernels
+// compute in vain where a chunk's tiles are no multiple of theirs.
+TileShape best_tiles(const uint32_t count[3]) {
+    constexpr uint64_t kKernelTiles = 12, kMaxRows = 6;
+    const uint64_t height = (static_cast<uint64_t>(count[1]) + 1) / 2;
+    const uint64_t width = (static_cast<uint64_t>(count[2]) + 1) / 2;
+    TileShape best = {1, width};
+    uint64_t least = kTooLarge;
+    for (uint64_t rows = 1; rows <= kMaxRows && rows <= height; ++rows) {
+        const uint64_t columns = at_most(kChunkTiles / rows, width);
+        auto strip = [&](uint64_t r) {
+            return width / columns * up(r * columns, kKernelTiles) + up(r * (width % columns), kKernelTiles);
+        };
+        const uint64_t tiles = height / rows * strip(rows) + strip(height % rows);
+        if (tiles >= least) continue;
+        least = tiles;
+        best = TileShape{rows, columns};
+    }
+    return best;
+}
+
+}  // namespace
+
 Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t output[3]) {
     Geometry g = {};
     for (int a = 0; a < 3; ++a) {
@@ -58,18 +88,20 @@ Geometry conv_geometry(const Conv& conv, const Phase& phase, const uint32_t outp
     if (g.all_pixels == 0) return g;
     const bool winograd = conv.scheme == Scheme::kWinograd;
     const uint64_t wanted = winograd ? 4 * kChunkTiles : kStripPixels;
-    uint64_t rows = (wanted + g.count[2] - 1) / g.count[2];
-    if (winograd) rows = up(rows, 2);
-    g.strip[2] = g.count[2];
-    g.strip[1] = static_cast<uint32_t>(at_most(rows, g.count[1]));
     const uint64_t plane = static_cast<uint64_t>(g.count[1]) * g.count[2];
+    const TileShape shape = winograd ? best_tiles(g.count) : TileShape{};
+    g.strip[2] = g.chunk = g.count[2];
+    g.strip[1] = static_cast<uint32_t>(at_most((wanted + g.count[2] - 1) / g.count[2], g.count[1]));
+    if (winograd && plane > wanted) {
+        g.strip[1] = static_cast<uint32_t>(at_most(2 * shape.rows, g.count[1]));
+        g.chunk = static_cast<uint32_t>(at_most(2 * shape.columns, g.count[2]));
+    } else if (winograd) {
+        g.strip[1] = g.count[1];
+    }
     const uint64_t depths = g.strip[1] < g.count[1] ? 1 : (wanted + plane - 1) / plane;
     g.strip[0] = static_cast<uint32_t>(at_most(depths, g.count[0]));
     for (int a = 0; a < 2; ++a) g.strips[a] = (g.count[a] + g.strip[a] - 1) / g.strip[a];
     g.strip_pixels = pixels(g.strip);
-    g.chunk = g.count[2];
-    if (winograd && g.strip[1] <= 2 && g.strip[0] == 1)
-        g.chunk = static_cast<uint32_t>(at_most(g.chunk, 2 * kChunkTiles));
     g.chunk_pixels = static_cast<uint64_t>(g.strip[0]) * g.strip[1] * g.chunk;
     if (phase.taps.size() == 0) return g;
     g.window_bytes = static_cast<uint64_t>(conv.window_channels) * conv.element_bytes;

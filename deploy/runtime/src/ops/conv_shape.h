@@ -28,6 +28,7 @@ uint64_t conv_work_units(const Op& op, const uint32_t output[3]);
 
 // What a step may read beyond the last pixel of the window: channels of a narrower block, with weight 0.
 inline uint64_t slack_bytes(const Conv& conv) {
+    if (conv.depthwise) return kBlock;
     return static_cast<uint64_t>(conv.steps_a_tap) * conv.group * conv.element_bytes;
 }
 

@@ -34,6 +34,17 @@ void maximum_floats(const float* src, size_t count, float* dst) {
     for (size_t i = 0; i < count; ++i) dst[i] = src[i] > dst[i] || src[i] != src[i] ? src[i] : dst[i];
 }
 
+// The maximum of every field of two bits; flip turns the upper bits of signed codes round. The lower bit is that of the
+// operand with the larger upper bit, or either's where those are equal.
+void maximum_fields(const uint8_t* src, size_t count, uint8_t flip, uint8_t* dst) {
+    for (size_t i = 0; i < count; ++i) {
+        const auto a = static_cast<uint8_t>(src[i] ^ flip), b = static_cast<uint8_t>(dst[i] ^ flip);
+        const auto a_above = static_cast<uint8_t>(a >> 1), b_above = static_cast<uint8_t>(b >> 1);
+        const auto lower = static_cast<uint8_t>((a & (a_above | ~b_above)) | (b & (b_above | ~a_above)));
+        dst[i] = static_cast<uint8_t>((((a | b) & 0xAA) | (lower & 0x55)) ^ flip);
+    }
+}
+
 class PoolRun {
   public:
     PoolRun(Run* run, const Op& op, uint8_t* memory)
@@ -47,6 +58,7 @@ class PoolRun {
     }
 
     void row(uint32_t d, uint32_t h) {
+        if (tensor_.bits <= 2) return packed_row(d, h);
         const size_t value = tensor_.is_float ? 4 : 1, channels = op_.output_channels;
         const Range depths = window(op_, 0, d, in_[0]), rows = window(op_, 1, h, in_[1]);
         bool first = true;
@@ -73,6 +85,40 @@ class PoolRun {
     }
 
   private:
+    // Codes of one and two bits as they lie. (What fills up a pixel's last byte means nothing.)
+    void packed_row(uint32_t d, uint32_t h) {
+        const Range depths = window(op_, 0, d, in_[0]), rows = window(op_, 1, h, in_[1]);
+        auto* tall = static_cast<uint8_t*>(work_.tall);
+        bool first = true;
+        size_t bytes = 0;
+        for (uint32_t z = depths.begin; z < depths.end; ++z)
+            for (uint32_t y = rows.begin; y < rows.end; ++y, first = false) {
+                const PackedRow row =
+                    run_->row(op_.inputs[0], (static_cast<uint64_t>(z) * in_[1] + y) * in_[2], in_[2]);
+                bytes = row.pixel_stride;
+                if (first)
+                    memcpy(tall, row.data, bytes * in_[2]);
+                else
+                    take_packed(row.data, bytes * in_[2], tall);
+            }
+        const PackedRow row = run_->row(op_.output, (static_cast<uint64_t>(d) * out_[1] + h) * out_[2], out_[2]);
+        for (uint32_t x = 0; x < out_[2]; ++x) {
+            const Range columns = window(op_, 2, x, in_[2]);
+            uint8_t* dst = row.data + x * bytes;
+            memcpy(dst, tall + columns.begin * bytes, bytes);
+            for (uint32_t k = columns.begin + 1; k < columns.end; ++k) take_packed(tall + k * bytes, bytes, dst);
+        }
+    }
+
+    void take_packed(const uint8_t* src, size_t count, uint8_t* dst) const {
+        if (tensor_.bits == 2)
+            maximum_fields(src, count, tensor_.is_signed ? 0xAA : 0, dst);
+        else if (tensor_.is_signed)  // 1 is the code -1
+            for (size_t i = 0; i < count; ++i) dst[i] = static_cast<uint8_t>(dst[i] & src[i]);
+        else
+            for (size_t i = 0; i < count; ++i) dst[i] = static_cast<uint8_t>(dst[i] | src[i]);
+    }
+
     void load(uint64_t pixel, void* dst) {
         const PackedRow row = run_->row(op_.inputs[0], pixel, in_[2]);
         if (tensor_.is_float)

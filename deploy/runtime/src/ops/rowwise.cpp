@@ -1,6 +1,6 @@
 // Operations that make accumulators row by row and end in an epilogue: linear upsampling, residual sum, pointwise.
 // With instance norm the rows are made twice, once for the sums and once for the output.
-#include "ops.h"
+#include "double_bits.h"
 
 namespace uq {
 namespace {
@@ -248,8 +248,14 @@ bool run_rowwise(Run* run, const Op& op, uint8_t* memory, Share share) {
     }
     const uint64_t rows = static_cast<uint64_t>(out[0]) * out[1];
     for (uint32_t r = share.begin(rows); r < share.end(rows); ++r) {
-        make_sums(run, op, work, r / out[1], r % out[1], stride);
-        finish_row(run, op, work, arrays, static_cast<uint64_t>(r) * out[2], out[2], stride);
+        const uint64_t pixel = static_cast<uint64_t>(r) * out[2];
+        if (doubles_bits(*run->model, op)) {
+            const RowPart part = {r / out[1], r % out[1], 0, out[2]};
+            double_bits(*run, op, part, run->row(op.output, pixel, out[2]));
+        } else {
+            make_sums(run, op, work, r / out[1], r % out[1], stride);
+            finish_row(run, op, work, arrays, pixel, out[2], stride);
+        }
         if (!run->advance(static_cast<uint64_t>(out[2]) * op.output_channels, share)) return false;
     }
     return true;
@@ -270,6 +276,7 @@ uint64_t row_work_bytes(const uq_layout& layout, const Op& op) {
 
 void produce_packed(Run* run, const Op& op, const RowPart& part, const PackedRow& row, uint8_t* bytes,
                     uint8_t* memory) {
+    if (doubles_bits(*run->model, op)) return double_bits(*run, op, part, row);
     if (op.thresholds.count == 0) {
         produce_codes(run, op, part, 0, bytes, op.output_channels, memory);
         run->model->kernels.store_codes(bytes, op.output_channels, row);
@@ -306,7 +313,13 @@ void produce_codes(Run* run, const Op& op, const RowPart& part, int32_t offset, 
     auto* codes = straight ? dst : static_cast<uint8_t*>(work.codes);
     const size_t codes_stride = straight ? stride : padded_channels;
     const auto* sums = static_cast<const uint32_t*>(work.sums) + static_cast<size_t>(part.column) * padded_channels;
-    finish_sums(run, op, sums, op.epilogue.arrays, part.count, padded_channels, codes, codes_stride);
+    if (op.thresholds.count > 0) {
+        const PackedRow bytes = {codes, codes_stride, part.count, channels, 8};
+        run->model->kernels.threshold(reinterpret_cast<const int32_t*>(sums), padded_channels, op.thresholds.from(0),
+                                      bytes);
+    } else {
+        finish_sums(run, op, sums, op.epilogue.arrays, part.count, padded_channels, codes, codes_stride);
+    }
     if (straight && offset == 0) return;
     for (uint32_t p = 0; p < part.count; ++p)
         for (uint32_t c = 0; c < channels; ++c)

@@ -1,5 +1,7 @@
 #include "window.h"
 
+#include "../lookup.h"
+
 namespace uq {
 
 Window::Window(Run* run, const Op& op, const ConvWork& work)
@@ -21,12 +23,30 @@ void Window::start_phase(const Phase& phase, const Geometry& geometry) {
 // The value 0, as it enters the kernels.
 void Window::fill(uint8_t* dst, uint64_t pixels) const {
     if (conv_.scheme == Scheme::kBits) return fill_planes(dst, pixels);
+    if (conv_.scheme == Scheme::kLookup) return fill_tables(dst, pixels);
     const uint64_t values = pixels * conv_.window_channels;
     if (conv_.element_bytes == 2) {
         auto* words = reinterpret_cast<int16_t*>(dst);
         for (uint64_t i = 0; i < values; ++i) words[i] = static_cast<int16_t>(conv_.entry_offset);
     } else {
         memset(dst, conv_.element_bytes == 1 ? conv_.entry_offset : 0, values * conv_.element_bytes);
+    }
+}
+
+// Tables of them; channels behind the last enter as 0.
+void Window::fill_tables(uint8_t* dst, uint64_t pixels) const {
+    uint8_t codes[kLookupGroup], full[4 * kLookupGroup], last[4 * kLookupGroup];
+    const auto expand = run_->model->kernels.lookup_conv->forms[conv_.lookup].expand;
+    const uint32_t rest = (conv_.input_channels - 1) % kLookupGroup + 1;
+    memset(codes, conv_.entry_offset, sizeof codes);
+    expand(codes, 1, full);
+    memset(codes + rest, 0, sizeof codes - rest);
+    expand(codes, 1, last);
+    for (uint64_t p = 0; p < pixels; ++p) {
+        for (uint32_t c = kLookupGroup; c < conv_.window_channels; c += kLookupGroup, dst += sizeof full)
+            memcpy(dst, full, sizeof full);
+        memcpy(dst, last, sizeof last);
+        dst += sizeof last;
     }
 }
 
@@ -107,7 +127,11 @@ void Window::gather(uint32_t depth, uint32_t row, uint32_t column, uint32_t coun
     if (conv_.element_bytes == 2 && conv_.input_channels < stride)  // the spare channel meets weight 0
         for (uint32_t p = 0; p < count; ++p) bytes[static_cast<size_t>(p) * stride + stride - 1] = 0;
     const size_t values = static_cast<size_t>(count) * stride;
-    if (conv_.element_bytes == 2) {
+    if (conv_.scheme == Scheme::kLookup) {
+        for (uint32_t p = 0; p < count && channel < stride; ++p)
+            memset(bytes + static_cast<size_t>(p) * stride + channel, 0, stride - channel);
+        run_->model->kernels.lookup_conv->forms[conv_.lookup].expand(bytes, values / kLookupGroup, dst);
+    } else if (conv_.element_bytes == 2) {
         auto* out = reinterpret_cast<int16_t*>(dst);
         for (size_t i = 0; i < values; ++i) out[i] = bytes[i];
     } else {

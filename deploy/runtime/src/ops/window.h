@@ -36,6 +36,7 @@ class Window {
     // The same two where a pixel is planes of bits, window_bits.cpp.
     void fill_planes(uint8_t* dst, uint64_t pixels) const;
     void gather_planes(const RowPart& part, uint8_t* dst);
+    void fill_tables(uint8_t* dst, uint64_t pixels) const;  // tables of sums
 
     Run* run_;
     const Op& op_;

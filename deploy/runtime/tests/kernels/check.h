@@ -115,6 +115,7 @@ std::string text(const char* format, ...) __attribute__((format(printf, 1, 2)));
 void test_byte_convs(const uq::Kernels& kernels, uint64_t seed, uint32_t rounds);
 void test_emulated_amx(uint64_t seed, uint32_t rounds);
 void test_bit_convs(const uq::Kernels& kernels, uint64_t seed, uint32_t rounds);
+void test_lookup_convs(const uq::Kernels& kernels, uint64_t seed, uint32_t rounds);
 void test_thresholds(const uq::Kernels& kernels, uint64_t seed, uint32_t rounds);
 void test_wide_convs(const uq::Kernels& kernels, const uq::Kernels& scalar, uint64_t seed, uint32_t rounds);
 void test_winograd(const uq::Kernels& kernels, const uq::Kernels& scalar, uint64_t seed, uint32_t rounds);

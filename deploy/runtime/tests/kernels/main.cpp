@@ -66,6 +66,7 @@ int main(int count, char** argument) {
         ++sets;
         test_byte_convs(kernels, seed, rounds);
         test_bit_convs(kernels, seed, rounds);
+        test_lookup_convs(kernels, seed, rounds);
         test_thresholds(kernels, seed, rounds);
         test_wide_convs(kernels, scalar, seed, rounds);
         test_winograd(kernels, scalar, seed, rounds);

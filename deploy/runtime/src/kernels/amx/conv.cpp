@@ -52,10 +52,11 @@ struct Pixels {
     bool even;
 
     Pixels(const ConvTile& tile, uint32_t first)
-        : rows(tile.rows), offsets(tile.pixel_offsets + first), stride(offsets[1] - offsets[0]), even(true) {
-        // Modulo 2^32, where offsets that run backwards differ from their stride in size_t: those are gathered.
-        for (uint32_t p = 1; p < kRows; ++p)
-            even = even && offsets[p] > offsets[p - 1] && offsets[p] - offsets[p - 1] == stride;
+        : rows(tile.rows), offsets(tile.pixel_offsets + first), stride(offsets[1] - offsets[0]) {
+        // Modulo 2^32; the bound on the stride and the order of the ends say that nothing wrapped.
+        uint32_t odd = 0;
+        for (uint32_t p = 1; p < kRows; ++p) odd |= offsets[p] - offsets[0] - p * static_cast<uint32_t>(stride);
+        even = odd == 0 && stride < (1u << 28) && offsets[kRows - 1] >= offsets[0];
     }
 
     // `steps` steps of each pixel from `at` on.

@@ -61,8 +61,9 @@ inline const uint8_t* pixel_at(const ConvTile& tile, uint32_t pixel) {
     return at;
 }
 
+// Not inlined: the caller would keep lanes that hold nothing over its calls, and save them each time.
 template <uint32_t N>
-inline void narrow_tile(const ConvTile& tile, uint32_t first_pixel) {
+[[gnu::noinline]] void narrow_tile(const ConvTile& tile, uint32_t first_pixel) {
     const uint8_t* pixel[N];
     for (uint32_t p = 0; p < N; ++p) pixel[p] = pixel_at(tile, first_pixel + p);
     auto* sums = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(first_pixel) * kBlock;

@@ -7,6 +7,7 @@
 namespace uq {
 namespace {
 
+#include "../depthwise.inc"
 #include "../rows.inc"
 #include "../winograd.inc"
 
@@ -68,6 +69,8 @@ void uq_unpack_weights__avx2(const uint8_t* row, uint64_t first, uint32_t count,
     }
 }
 
+const ByteConv kDepthwise = {"uq_conv_depthwise__avx2", conv_depthwise, interleave_depthwise, 1, false, 32, {}, 50, 0};
+
 }  // namespace
 
 void uq_fill_rows__avx2(Kernels* kernels) {
@@ -76,6 +79,7 @@ void uq_fill_rows__avx2(Kernels* kernels) {
     kernels->unpack_weights = uq_unpack_weights__avx2;
     kernels->maximum = maximum;
     kernels->maximum_pairs = maximum_pairs;
+    kernels->depthwise = &kDepthwise;
     kernels->blend_rows = blend_rows;
     kernels->double_row = double_row;
     kernels->norm_sums = norm_sums;

@@ -37,35 +37,61 @@ void one_bit(const int32_t* sums, size_t stride, const Thresholds& t, const Pack
     }
 }
 
+// Codes of 16 channels, as bytes. What is counted is negative: minus it where codes rise, plus it where they fall.
+template <uint32_t kLevels>
+struct Counter {
+    __m256i above[kLevels][2];
+    __m128i first, rising;
+
+    Counter(const Thresholds& t, uint32_t c)
+        : first(load16(t.first + c)), rising(_mm_xor_si128(load16(t.falling + c), _mm_set1_epi8(-1))) {
+        for (uint32_t l = 0; l < kLevels; ++l)
+            for (uint32_t v = 0; v < 2; ++v) above[l][v] = load(t.above + l * t.stride + c + 8 * v);
+    }
+
+    __m128i codes(const int32_t* sums) const {
+        __m256i passed[2];
+        for (uint32_t v = 0; v < 2; ++v) {
+            const __m256i sum = load(sums + 8 * v);
+            passed[v] = _mm256_cmpgt_epi32(sum, above[0][v]);
+            for (uint32_t l = 1; l < kLevels; ++l)
+                passed[v] = _mm256_add_epi32(passed[v], _mm256_cmpgt_epi32(sum, above[l][v]));
+        }
+        return _mm_add_epi8(first, _mm_sub_epi8(_mm_xor_si128(narrow(passed[0], passed[1]), rising), rising));
+    }
+};
+
 void two_bits(const int32_t* sums, size_t stride, const Thresholds& t, const PackedRow& row, uint32_t c) {
-    __m256i above[3][2];
-    for (uint32_t l = 0; l < 3; ++l)
-        for (uint32_t v = 0; v < 2; ++v) above[l][v] = load(t.above + l * t.stride + c + 8 * v);
-    // What is counted is negative: minus it where codes rise, plus it where they fall.
-    const __m128i first = load16(t.first + c), rising = _mm_xor_si128(load16(t.falling + c), _mm_set1_epi8(-1));
+    const Counter<3> counter(t, c);
     const __m128i fours = _mm_set1_epi16(0x0401), sixteens = _mm_set1_epi32(0x00100001);
     const __m128i gather = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     const int32_t* in = sums + c;
     uint8_t* out = row.data + c / 4;
     for (uint32_t p = 0; p < row.pixels; ++p, in += stride, out += row.pixel_stride) {
-        __m256i passed[2];
-        for (uint32_t v = 0; v < 2; ++v) {
-            const __m256i sum = load(in + 8 * v);
-            passed[v] = _mm256_add_epi32(_mm256_cmpgt_epi32(sum, above[0][v]), _mm256_cmpgt_epi32(sum, above[1][v]));
-            passed[v] = _mm256_add_epi32(passed[v], _mm256_cmpgt_epi32(sum, above[2][v]));
-        }
-        const __m128i count = _mm_sub_epi8(_mm_xor_si128(narrow(passed[0], passed[1]), rising), rising);
-        const __m128i codes = _mm_and_si128(_mm_add_epi8(first, count), _mm_set1_epi8(3));
+        const __m128i codes = _mm_and_si128(counter.codes(in), _mm_set1_epi8(3));
         const __m128i fields = _mm_madd_epi16(_mm_maddubs_epi16(codes, fours), sixteens);
         const int32_t packed = _mm_cvtsi128_si32(_mm_shuffle_epi8(fields, gather));
         memcpy(out, &packed, sizeof packed);
     }
 }
 
+// Codes that are not packed.
+template <uint32_t kLevels>
+void whole_bytes(const int32_t* sums, size_t stride, const Thresholds& t, const PackedRow& row, uint32_t c) {
+    const Counter<kLevels> counter(t, c);
+    const int32_t* in = sums + c;
+    uint8_t* out = row.data + c;
+    for (uint32_t p = 0; p < row.pixels; ++p, in += stride, out += row.pixel_stride)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), counter.codes(in));
+}
+
 void uq_threshold__avx2(const int32_t* sums, size_t stride, const Thresholds& thresholds, const PackedRow& row) {
-    const uint32_t whole = row.storage_bits <= 2 ? row.channels / kBlock * kBlock : 0;
-    for (uint32_t c = 0; c < whole; c += kBlock)
-        (row.storage_bits == 1 ? one_bit : two_bits)(sums, stride, thresholds, row, c);
+    const auto run = row.storage_bits == 1    ? one_bit
+                     : row.storage_bits == 2  ? two_bits
+                     : thresholds.levels == 1 ? whole_bytes<1>
+                                              : whole_bytes<3>;
+    const uint32_t whole = row.channels / kBlock * kBlock;
+    for (uint32_t c = 0; c < whole; c += kBlock) run(sums, stride, thresholds, row, c);
     if (whole == row.channels) return;
     const Thresholds end = {thresholds.above + whole, thresholds.stride, thresholds.levels, thresholds.first + whole,
                             thresholds.falling + whole};

@@ -124,16 +124,18 @@ void any_tile(const ConvTile& tile, uint32_t first) {
         for (uint32_t b = 0; b < kBlocks; ++b) _mm512_storeu_si512(output.sums(b, first + p), lanes[p][b]);
 }
 
-// True where `count` pixels, at most 32, lie evenly apart from `first` on.
+// True where `count` pixels lie `stride` bytes apart from `first` on.
 bool evenly_apart(const ConvTile& tile, uint32_t first, uint32_t count, uint32_t stride) {
+    if (stride > INT32_MAX) return false;  // backwards
     const uint32_t* offsets = tile.pixel_offsets + first;
-    const __m512i number = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     const __m512i step = _mm512_set1_epi32(static_cast<int32_t>(stride));
-    for (uint32_t p = 0; p < count; p += 16, offsets += 16) {
-        const __mmask16 mask = count - p < 16 ? static_cast<__mmask16>((1u << (count - p)) - 1) : 0xffff;
-        const __m512i from = _mm512_set1_epi32(static_cast<int32_t>(tile.pixel_offsets[first] + p * stride));
-        const __m512i even = _mm512_add_epi32(from, _mm512_mullo_epi32(number, step));
-        if (_mm512_mask_cmpneq_epi32_mask(mask, _mm512_maskz_loadu_epi32(mask, offsets), even)) return false;
+    for (uint32_t gaps = count - 1; gaps > 0; offsets += 16) {
+        const uint32_t some = gaps < 16 ? gaps : 16;
+        const __mmask16 mask = static_cast<__mmask16>((1u << some) - 1);
+        const __m512i here = _mm512_maskz_loadu_epi32(mask, offsets),
+                      next = _mm512_maskz_loadu_epi32(mask, offsets + 1);
+        if (_mm512_mask_cmpneq_epi32_mask(mask, _mm512_sub_epi32(next, here), step)) return false;
+        gaps -= some;
     }
     return true;
 }

@@ -108,6 +108,29 @@ asm(R"(
     vstm    r8, {d16-d23}
 .endm
 
+// Narrow lanes are added to those on the stack.
+.macro uq_flush_3x4
+    mov     r8, sp
+    vldm    r8, {d24-d31}
+    vpadal.s16 q12, q0
+    vpadal.s16 q13, q1
+    vpadal.s16 q14, q2
+    vpadal.s16 q15, q3
+    vstm    r8!, {d24-d31}
+    vldm    r8, {d24-d31}
+    vpadal.s16 q12, q4
+    vpadal.s16 q13, q5
+    vpadal.s16 q14, q6
+    vpadal.s16 q15, q7
+    vstm    r8!, {d24-d31}
+    vldm    r8, {d24-d31}
+    vpadal.s16 q12, q8
+    vpadal.s16 q13, q9
+    vpadal.s16 q14, q10
+    vpadal.s16 q15, q11
+    vstm    r8!, {d24-d31}
+.endm
+
 // A function of one TileRun (r0): all its pixel groups, and the 4 groups of output channels of each.
 //     r0 the TileRun   r1 [3][16] that the sums begin with, moving   r2 groups left   r3 - r5 pixels, moving
 //     r6 weights, moving   r7 segment, moving   r8 steps left   r9 from two output channels to the next step
@@ -199,14 +222,16 @@ asm(R"(
     uq_widen_3x4
     cmp     r7, r10
     beq     15f
-14: uq_stack_3x4
-    ldr     r8, [r7, #8]
+    uq_stack_3x4
+    b       14f
+13: uq_flush_3x4
+14: ldr     r8, [r7, #8]
     add     r7, r7, #16
     uq_segment_3x4
+    cmp     r7, r10
+    bne     13b
     uq_widen_3x4
     uq_unstack_3x4
-    cmp     r7, r10
-    bne     14b
 15: sub     r3, r3, lr
     sub     r4, r4, lr
     sub     r5, r5, lr
@@ -249,8 +274,10 @@ asm(R"(
     vmov.i32 q9, #0
     vmov.i32 q10, #0
     vmov.i32 q11, #0
-19: uq_stack_3x4
-    uq_address_3x4
+    uq_stack_3x4
+    b       13f
+19: uq_flush_3x4
+13: uq_address_3x4
     uq_segment_3x4
     b       15f
 14: uq_two_3x4 vmlal.s8
@@ -267,10 +294,10 @@ asm(R"(
     subs    r8, r8, #1
     bne     14b
     b       15b
-16: uq_widen_3x4
-    uq_unstack_3x4
-    cmp     r7, r10
+16: cmp     r7, r10
     bne     19b
+    uq_widen_3x4
+    uq_unstack_3x4
     sub     r6, r6, r11
     uq_reduce_3x4
     subs    r2, r2, #1

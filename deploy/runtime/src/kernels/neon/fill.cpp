@@ -34,6 +34,16 @@ const ByteConv kConvs[] = {
      {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
      102.0f,
      1.45f},
+    {"uq_conv_w8a8w_4x4__neon",
+     uq_conv_w8a8w_4x4__neon,
+     uq_interleave_g16__neon,
+     16,
+     true,
+     16,
+     {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7},
+     224.0f,
+     0.0f},
+    {"uq_conv_w8a8_4x4__neon", uq_conv_w8a8_4x4__neon, uq_interleave_g16__neon, 16, true, 32, {}, 287.0f, 0.0f},
 #else
     {"uq_conv_w8a8n_3x4__neon",
      uq_conv_w8a8n_3x4__neon,
@@ -42,8 +52,8 @@ const ByteConv kConvs[] = {
      true,
      16,
      {0, 1, 2, 3, 4, 5, 6, 7},
-     185.0f,
-     3.0f},
+     193.0f,
+     2.3f},
     {"uq_conv_w8a8n_3x2__neon",
      uq_conv_w8a8n_3x2__neon,
      uq_interleave_g8__neon,
@@ -51,8 +61,8 @@ const ByteConv kConvs[] = {
      true,
      16,
      {0, 1, 2, 3, 4, 5, 6, 7},
-     205.0f,
-     1.2f},
+     226.0f,
+     2.0f},
     {"uq_conv_w8a8m_3x2__neon",
      uq_conv_w8a8m_3x2__neon,
      uq_interleave_g16__neon,
@@ -60,8 +70,8 @@ const ByteConv kConvs[] = {
      true,
      8,
      {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-     145.0f,
-     1.2f},
+     157.0f,
+     2.0f},
 #endif
 };
 
@@ -77,6 +87,9 @@ void uq_fill__neon(Kernels* kernels) {
     kernels->epilogue_f32 = uq_epilogue_f32__neon;
     kernels->quantize = uq_quantize__neon;
     uq_fill_bits__neon(kernels);
+#if defined(__aarch64__)
+    uq_fill_lookup__neon(kernels);
+#endif
     uq_fill_thresholds__neon(kernels);
     uq_fill_rows__neon(kernels);
     uq_fill_winograd__neon(kernels);

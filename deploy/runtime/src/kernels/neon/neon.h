@@ -10,6 +10,8 @@ namespace uq {
 bool uq_is_straight__neon(const ConvTile& tile);  // one tap, and steps without a gap
 #if defined(__aarch64__)
 void uq_conv_w8a8n_4x4__neon(const ConvTile& tile);
+void uq_conv_w8a8w_4x4__neon(const ConvTile& tile);
+void uq_conv_w8a8_4x4__neon(const ConvTile& tile);
 void uq_conv_w8a8n_3x4__neon(const ConvTile& tile);
 void uq_conv_w8a8m_3x4__neon(const ConvTile& tile);
 #else
@@ -27,6 +29,7 @@ void uq_epilogue_f32__neon(const float* sums, size_t stride, uint32_t pixels, ui
                            const EpilogueArrays& arrays, const Target& target, void* dst, size_t dst_stride);
 void uq_quantize__neon(const float* src, size_t count, const Target& target, uint8_t* dst);
 void uq_fill_bits__neon(Kernels* kernels);
+void uq_fill_lookup__neon(Kernels* kernels);  // Armv8
 void uq_fill_thresholds__neon(Kernels* kernels);
 void uq_fill_rows__neon(Kernels* kernels);
 void uq_fill_winograd__neon(Kernels* kernels);

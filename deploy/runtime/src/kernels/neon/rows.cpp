@@ -8,6 +8,7 @@ namespace uq {
 namespace {
 
 #include "../codes.inc"
+#include "../depthwise.inc"
 #include "../rows.inc"
 
 // Eight fields of `bits` that begin `shift` bits behind a byte are spread over the eight bytes from there (7 + 8 * 7 <=
@@ -198,6 +199,8 @@ void uq_unpack_weights__neon(const uint8_t* row, uint64_t first, uint32_t count,
     if (levels) look_up(levels, count, dst);
 }
 
+const ByteConv kDepthwise = {"uq_conv_depthwise__neon", conv_depthwise, interleave_depthwise, 1, false, 32, {}, 600, 0};
+
 }  // namespace
 
 // What is not written by hand here is what the compiler does well.
@@ -207,6 +210,7 @@ void uq_fill_rows__neon(Kernels* kernels) {
     kernels->unpack_weights = uq_unpack_weights__neon;
     kernels->maximum = maximum;
     kernels->maximum_pairs = maximum_pairs;
+    kernels->depthwise = &kDepthwise;
     kernels->blend_rows = blend_rows;
     kernels->double_row = double_row;
     kernels->norm_sums = norm_sums;

@@ -69,44 +69,65 @@ void one_bit(const int32_t* sums, size_t stride, const Thresholds& t, const Pack
     }
 }
 
+// Codes of 16 channels, as bytes. What is counted is negative: minus it where codes rise, plus it where they fall.
+template <uint32_t kLevels>
+struct Counter {
+    int32x4_t above[kLevels][4];
+    uint8x16_t first, rising;
+
+    Counter(const Thresholds& t, uint32_t c) : first(vld1q_u8(t.first + c)), rising(vmvnq_u8(vld1q_u8(t.falling + c))) {
+        for (uint32_t l = 0; l < kLevels; ++l)
+            for (uint32_t v = 0; v < 4; ++v) above[l][v] = vld1q_s32(t.above + l * t.stride + c + 4 * v);
+    }
+
+    uint8x16_t codes(const int32_t* sums) const {
+        uint32x4_t passed[4];
+        for (uint32_t v = 0; v < 4; ++v) {
+            const int32x4_t sum = vld1q_s32(sums + 4 * v);
+            passed[v] = vcgtq_s32(sum, above[0][v]);
+            for (uint32_t l = 1; l < kLevels; ++l) passed[v] = vaddq_u32(passed[v], vcgtq_s32(sum, above[l][v]));
+        }
+        return vaddq_u8(first, vsubq_u8(veorq_u8(narrow(passed), rising), rising));
+    }
+};
+
 void two_bits(const int32_t* sums, size_t stride, const Thresholds& t, const PackedRow& row, uint32_t c) {
     static const int8_t kShifts[16] = {0, 2, 4, 6, 0, 2, 4, 6, 0, 2, 4, 6, 0, 2, 4, 6};
     const int8x16_t shifts = vld1q_s8(kShifts);
-    const uint8x16_t first = vld1q_u8(t.first + c), rising = vmvnq_u8(vld1q_u8(t.falling + c));
-    int32x4_t above[3][4];
-    for (uint32_t l = 0; l < 3; ++l)
-        for (uint32_t v = 0; v < 4; ++v) above[l][v] = vld1q_s32(t.above + l * t.stride + c + 4 * v);
-    // What is counted is negative: minus it where codes rise, plus it where they fall.
-    auto pixel = [&](const int32_t* at) {
-        uint32x4_t passed[4];
-        for (uint32_t v = 0; v < 4; ++v) {
-            const int32x4_t sum = vld1q_s32(at + 4 * v);
-            passed[v] = vaddq_u32(vaddq_u32(vcgtq_s32(sum, above[0][v]), vcgtq_s32(sum, above[1][v])),
-                                  vcgtq_s32(sum, above[2][v]));
-        }
-        const uint8x16_t count = vsubq_u8(veorq_u8(narrow(passed), rising), rising);
-        return vshlq_u8(vandq_u8(vaddq_u8(first, count), vdupq_n_u8(3)), shifts);
-    };
+    const Counter<3> counter(t, c);
+    auto fields = [&](const int32_t* at) { return vshlq_u8(vandq_u8(counter.codes(at), vdupq_n_u8(3)), shifts); };
     const int32_t* in = sums + c;
     uint8_t* out = row.data + c / 4;
     uint32_t p = 0;
     for (; p + 2 <= row.pixels; p += 2, in += 2 * stride, out += 2 * row.pixel_stride) {
-        const uint8x8_t bytes = vpadd_u8(add_pairs(pixel(in)), add_pairs(pixel(in + stride)));
+        const uint8x8_t bytes = vpadd_u8(add_pairs(fields(in)), add_pairs(fields(in + stride)));
         const uint32x2_t words = vreinterpret_u32_u8(bytes);
         vst1_lane_u32(reinterpret_cast<uint32_t*>(out), words, 0);
         vst1_lane_u32(reinterpret_cast<uint32_t*>(out + row.pixel_stride), words, 1);
     }
     if (p < row.pixels) {
-        uint8x8_t bytes = add_pairs(pixel(in));
+        uint8x8_t bytes = add_pairs(fields(in));
         bytes = vpadd_u8(bytes, bytes);
         vst1_lane_u32(reinterpret_cast<uint32_t*>(out), vreinterpret_u32_u8(bytes), 0);
     }
 }
 
+// Codes that are not packed.
+template <uint32_t kLevels>
+void whole_bytes(const int32_t* sums, size_t stride, const Thresholds& t, const PackedRow& row, uint32_t c) {
+    const Counter<kLevels> counter(t, c);
+    const int32_t* in = sums + c;
+    uint8_t* out = row.data + c;
+    for (uint32_t p = 0; p < row.pixels; ++p, in += stride, out += row.pixel_stride) vst1q_u8(out, counter.codes(in));
+}
+
 void uq_threshold__neon(const int32_t* sums, size_t stride, const Thresholds& thresholds, const PackedRow& row) {
-    const uint32_t whole = row.storage_bits <= 2 ? row.channels / kBlock * kBlock : 0;
-    for (uint32_t c = 0; c < whole; c += kBlock)
-        (row.storage_bits == 1 ? one_bit : two_bits)(sums, stride, thresholds, row, c);
+    const auto run = row.storage_bits == 1    ? one_bit
+                     : row.storage_bits == 2  ? two_bits
+                     : thresholds.levels == 1 ? whole_bytes<1>
+                                              : whole_bytes<3>;
+    const uint32_t whole = row.channels / kBlock * kBlock;
+    for (uint32_t c = 0; c < whole; c += kBlock) run(sums, stride, thresholds, row, c);
     if (whole == row.channels) return;
     const Thresholds end = {thresholds.above + whole, thresholds.stride, thresholds.levels, thresholds.first + whole,
                             thresholds.falling + whole};

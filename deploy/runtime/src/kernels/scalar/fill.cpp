@@ -7,6 +7,7 @@ namespace uq {
 namespace {
 
 #include "../codes.inc"
+#include "../depthwise.inc"
 #include "../rows.inc"
 #include "../thresholds.inc"
 #include "../winograd.inc"
@@ -95,6 +96,47 @@ const BitConv kBitConv = {kBitTile,
                           2000,
                           2000};
 
+template <LookupForm kForm>
+void expand_tables(const uint8_t* codes, size_t steps, uint8_t* tables) {
+    for (size_t g = 0; g < 4 * steps; ++g, codes += 4)
+        for (uint32_t i = 0; i < 16; ++i) {
+            uint32_t sum = 0;
+            for (uint32_t c = 0; c < 4; ++c) sum += i >> c & 1 ? codes[c] : kForm == kLookupSign ? 0u - codes[c] : 0u;
+            *tables++ = static_cast<uint8_t>(sum);
+        }
+}
+
+template <LookupForm kForm>
+void lookup_conv(const ConvTile& tile) {
+    constexpr uint32_t kStepTables = 64, kPlane = 64;
+    for (uint32_t p = 0; p < tile.pixel_count; ++p) {
+        int32_t* out = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(p) * kBlock;
+        int32_t sums[kBlock];
+        memcpy(sums, tile.start ? tile.start : out, sizeof sums);
+        const auto* w = static_cast<const uint8_t*>(tile.weights);
+        for (uint32_t s = 0; s < tile.segment_count; ++s) {
+            const Segment& segment = tile.segments[s];
+            const uint8_t* table = tile.rows + tile.pixel_offsets[p] + tile.tap_offsets[segment.tap] +
+                                   static_cast<size_t>(segment.first_step) * kStepTables;
+            for (uint32_t i = 0; i < segment.step_count; ++i, table += kStepTables) {
+                for (uint32_t plane = 0; plane < (kForm == kLookupSign ? 1 : 2); ++plane, w += kPlane) {
+                    for (uint32_t at = 0; at < kPlane; ++at) {
+                        const uint8_t found = table[at / 32 * 32 + w[at]];
+                        const int32_t sum = kForm == kLookupSign ? static_cast<int8_t>(found) : found;
+                        sums[at / 2 % 16] += plane == 0 ? sum : -2 * sum;
+                    }
+                }
+            }
+        }
+        memcpy(out, sums, sizeof sums);
+    }
+}
+
+const LookupConv kLookupConv = {
+    {{"uq_conv_lookup_w1a5_1x16__scalar", lookup_conv<kLookupSign>, expand_tables<kLookupSign>, 140, 0},
+     {"uq_conv_lookup_w2a6_1x16__scalar", lookup_conv<kLookupSubset>, expand_tables<kLookupSubset>, 230, 0}},
+    8000};
+
 // Half to even for |r| < 2^22: 1.5 * 2^23 leaves no fraction bit, so the addition itself rounds.
 float round_half_even(float r) {
     volatile float shifted = r + 12582912.0f;
@@ -136,6 +178,9 @@ void uq_quantize__scalar(const float* src, size_t count, const Target& target, u
     for (size_t i = 0; i < count; ++i) dst[i] = to_code(src[i], target);
 }
 
+const ByteConv kDepthwise = {
+    "uq_conv_depthwise__scalar", conv_depthwise, interleave_depthwise, 1, false, 32, {}, 500, 0};
+
 }  // namespace
 
 void uq_fill__scalar(Kernels* kernels) {
@@ -145,7 +190,9 @@ void uq_fill__scalar(Kernels* kernels) {
     kernels->unpack_weights = unpack_weights;
     kernels->byte_convs = kByteConvs;
     kernels->byte_conv_count = sizeof kByteConvs / sizeof *kByteConvs;
+    kernels->depthwise = &kDepthwise;
     kernels->bit_conv = &kBitConv;
+    kernels->lookup_conv = &kLookupConv;
     kernels->conv_w16a16 = uq_conv_w16a16_1x16__scalar;
     kernels->conv_w32a32 = uq_conv_w32a32_1x16__scalar;
     kernels->winograd_input = winograd_input;
