@@ -21,7 +21,8 @@ LOOPS = {
         {"mov": 1, "mla.16b": 1000, "ldr.q": 1000, "subs": 1000, "b.ne": 1000, "add": 1},
     ),
     "armv7": (
-        "mov r10, r10\n mov r9, #1000\n1: vmla.i8 q0, q1, q2\n subs r9, r9, #1\n bne 1b\n add r9, r9, #1\n mov r11, r11",
+        "mov r10, r10\n mov r9, #1000\n1: vmla.i8 q0, q1, q2\n subs r9, r9, #1\n bne 1b\n add r9, r9, #1\n"
+        " mov r11, r11",
         '"r9", "q0", "cc", "memory"',
         {"mov": 1, "vmla.i8.q": 1000, "subs": 1000, "bne": 1000, "add": 1},
     ),

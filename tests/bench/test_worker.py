@@ -105,7 +105,7 @@ def test_a_process_of_its_own(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_named(tmp_path: Path) -> None:
     with (
         WorkerProcess("nobody", {}, tmp_path / "log") as worker,
-        pytest.raises(WorkerError, match="exit code 1.*No module named"),
+        pytest.raises(WorkerError, match=r"exit code 1.*No module named"),
     ):
         worker.ask("memory")
 

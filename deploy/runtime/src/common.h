@@ -113,7 +113,8 @@ class Carver {
     T* take(uint64_t count) {
         uint64_t at = used_;
         uint64_t bytes = product(count, sizeof(T));
-        used_ = (used_ == kTooLarge || bytes > kTooLarge / 4) ? kTooLarge : used_ + padded(bytes) + (bytes ? kRedZone : 0);
+        used_ =
+            (used_ == kTooLarge || bytes > kTooLarge / 4) ? kTooLarge : used_ + padded(bytes) + (bytes ? kRedZone : 0);
 #ifdef UQ_RED_ZONES
         if (base_ && bytes) __asan_poison_memory_region(base_ + used_ - kRedZone, kRedZone);
 #endif

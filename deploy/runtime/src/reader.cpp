@@ -2,8 +2,8 @@
 #include <math.h>
 
 #include "container.h"
-#include "thresholds.h"
 #include "model.h"
+#include "thresholds.h"
 
 namespace uq {
 namespace {
