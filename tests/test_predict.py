@@ -50,7 +50,7 @@ class NumpyRuntime:
 
     isa = "numpy"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         self.program, self.meta = load(path)
         self.spatial_rank = self.program.spatial_rank
         self.input_channels = self.program.tensors[self.program.input].channels
@@ -311,7 +311,7 @@ def test_the_compiled_runtime_gives_the_same_masks(
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
     nibabel.save(nibabel.Nifti1Image(np.moveaxis(stack, 0, 2), np.eye(4)), tmp_path / "a.nii.gz")
     summary = predict(tmp_path / "model.uqm", tmp_path / "a.tif", tmp_path / "m.tif")
-    predict(tmp_path / "model.uqm", tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
+    predict(tmp_path / "model.uqm", tmp_path / "a.nii.gz", tmp_path / "m.nii.gz", threads=3)
     assert (tifffile.imread(tmp_path / "m.tif") == expected(stack)).all()
     assert (np.moveaxis(np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj), 2, 0) == expected(stack)).all()
     assert summary["arena_bytes"] > 0 and summary["isa"] == (isa or summary["isa"])

@@ -172,6 +172,7 @@ def predict(
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Take images smaller than the network's stride.")
     ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that run a slice together.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Segment an image; the mask has its geometry."""
@@ -179,7 +180,7 @@ def predict(
     from .predict import predict as segment
     from .progress import count_slices
 
-    summary = segment(model, image, out, count_slices, allow_small=allow_small)
+    summary = segment(model, image, out, count_slices, allow_small=allow_small, threads=threads)
     for warning in summary["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(json.dumps(summary) if as_json else describe(summary))

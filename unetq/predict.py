@@ -31,6 +31,7 @@ def predict(
     progress: Progress | None = None,
     *,
     allow_small: bool = False,
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Segment ``image_path`` with ``model_path`` in the C++ runtime and write the mask to ``out_path``.
 
@@ -43,6 +44,7 @@ def predict(
         out_path: the mask; neither of the two inputs.
         progress: called with (slices done, slices in all), first with 0.
         allow_small: take an image smaller than the model's stride, with a warning, instead of refusing it.
+        threads: how many run a slice together; the mask does not depend on it.
 
     Returns:
         A summary that JSON can hold: paths, format, slices, size, instruction set, arena bytes,
@@ -62,7 +64,7 @@ def predict(
     if out_path.exists() and model_path.exists() and out_path.samefile(model_path):
         raise ConfigError(f"output {out_path} is the model file; models are never overwritten; choose another name.")
     _refuse_constant(image)
-    with Runtime(model_path) as runtime:
+    with Runtime(model_path, threads=threads) as runtime:
         values = _label_values(runtime.meta)
         size = _accepted_size(runtime, image.data.shape)
         warnings = _warnings(runtime, image)
