@@ -137,10 +137,10 @@ double bit_cost(const BitConv& kernel, const Conv& conv) {
 
 void unpack_bit_block(const Op& op, const Phase& phase, uint32_t block, uint32_t* dst) {
     const Conv& conv = op.conv;
-    if (conv.spread) return unpack_spread(op, phase, dst);
     const size_t taps = phase.taps.size(), step = static_cast<size_t>(conv.step_words()) * kBlock;
     const size_t run = static_cast<size_t>(conv.part_bytes(phase)) / sizeof(uint32_t) / conv.runs;
     if (taps == 0) return;  // a transposed one whose kernel is smaller than its stride: no memory either
+    if (conv.spread) return unpack_spread(op, phase, dst);
     memset(dst, 0, conv.part_bytes(phase));
     const uint32_t left = op.output_channels - block * kBlock, outputs = left < kBlock ? left : kBlock;
     for (uint32_t o = 0; o < outputs; ++o) {

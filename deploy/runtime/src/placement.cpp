@@ -32,18 +32,20 @@ class Placer {
     uint64_t place(Rank rank) {
         const size_t n = items_.size();
         if (n == 0) return 0;
-        if (!order_.allocate(n)) return kTooLarge;
+        if (!order_.allocate(n) || !by_offset_.allocate(n)) return kTooLarge;
         for (size_t i = 0; i < n; ++i) {  // insertion sort
             size_t at = i;
             for (; at > 0 && before(items_[i], items_[order_[at - 1]], rank); --at) order_[at] = order_[at - 1];
             order_[at] = static_cast<uint32_t>(i);
         }
         uint64_t arena = 0;
-        for (placed_ = 0; placed_ < n; ++placed_) {
-            const uint32_t index = order_[placed_];
+        placed_ = 0;
+        for (size_t i = 0; i < n; ++i) {
+            const uint32_t index = order_[i];
             Item& item = items_[index];
             item.offset = lowest(index);
             if (item.offset + item.bytes > arena) arena = item.offset + item.bytes;
+            add_placed(index);
         }
         return arena;
     }
@@ -54,38 +56,41 @@ class Placer {
         return x != y ? x > y : a.bytes > b.bytes;
     }
 
-    bool fits(uint32_t index, uint64_t offset) {
-        Item item = items_[index];
-        item.offset = offset;
-        for (size_t i = 0; i < placed_; ++i) {
-            const Item& other = items_[order_[i]];
-            if (item.first > other.last || other.first > item.last || apart(item, other)) continue;
-            if (item.over == order_[i] && other.offset >= item.offset + item.shift) continue;
-            if (other.over == index && item.offset >= other.offset + other.shift) continue;
-            return false;
-        }
-        return true;
+    // Where two that are alive at once and lie in each other's way, other comes to its end; 0 where they do not.
+    uint64_t end_of_conflict(const Item& item, uint32_t index, uint32_t placed) const {
+        const Item& other = items_[placed];
+        if (item.first > other.last || other.first > item.last || apart(item, other)) return 0;
+        if (item.over == placed && other.offset >= item.offset + item.shift) return 0;
+        const bool under = other.over == index && other.shift < other.bytes;
+        const uint64_t end = other.offset + (under ? other.shift : other.bytes);
+        return item.offset < end ? end : 0;
     }
 
-    // The lowest offset is 0, or touches an item placed before from above, or overlaps one as far as that is allowed.
-    uint64_t lowest(uint32_t index) {
-        if (fits(index, 0)) return 0;
-        uint64_t best = kTooLarge;
-        auto consider = [&](uint64_t offset) {
-            if (offset < best && fits(index, offset)) best = offset;
-        };
-        for (size_t i = 0; i < placed_; ++i) {
-            const Item& other = items_[order_[i]];
-            consider(other.offset + other.bytes);
-            if (items_[index].over == order_[i] && other.offset >= items_[index].shift)
-                consider(other.offset - items_[index].shift);
-            if (other.over == index) consider(other.offset + other.shift);
+    // The lowest offset is 0, or the end of an item placed before. Going up through these by their offsets, few are
+    // met twice.
+    uint64_t lowest(uint32_t index) const {
+        Item item = items_[index];
+        item.offset = 0;
+        for (bool moved = true; moved;) {
+            moved = false;
+            for (size_t i = 0; i < placed_; ++i) {
+                const uint64_t end = end_of_conflict(item, index, by_offset_[i]);
+                if (end) item.offset = end, moved = true;
+            }
         }
-        return best;
+        return item.offset;
+    }
+
+    void add_placed(uint32_t index) {
+        size_t at = placed_++;
+        for (; at > 0 && items_[by_offset_[at - 1]].offset > items_[index].offset; --at)
+            by_offset_[at] = by_offset_[at - 1];
+        by_offset_[at] = index;
     }
 
     Array<Item>& items_;
     Array<uint32_t> order_;
+    Array<uint32_t> by_offset_;  // those placed
     size_t placed_ = 0;
 };
 

@@ -79,25 +79,31 @@ void choose_memory(uq_layout* layout) {
     if (output != input) layout->places[output].in_arena = model.tensors[output].channels > 1;
 }
 
+// One pass over all operands, of which a model may have many: 4096 operations of 4096 each.
+void find_readers(uq_layout* layout) {
+    const uq_model& model = *layout->model;
+    constexpr uint32_t kSeveral = kNoOp - 1;
+    for (size_t t = 0; t < layout->maker.size(); ++t) layout->maker[t] = layout->reader[t] = kNoOp;
+    for (uint32_t i = 0; i < model.ops.size(); ++i) {
+        layout->maker[model.ops[i].output] = i;
+        for (uint32_t k = 0; k < model.ops[i].input_count; ++k) {
+            uint32_t& reader = layout->reader[model.ops[i].inputs[k]];
+            reader = reader == kNoOp ? i : kSeveral;
+        }
+    }
+    for (size_t t = 0; t < layout->reader.size(); ++t)
+        if (layout->reader[t] == kSeveral) layout->reader[t] = kNoOp;
+}
+
 // Upsamplings that their only reader, a convolution of one pass over its input, makes row by row.
 void choose_fused(uq_layout* layout) {
     const uq_model& model = *layout->model;
-    for (size_t t = 0; t < layout->maker.size(); ++t) layout->maker[t] = kNoOp;
-    for (uint32_t i = 0; i < model.ops.size(); ++i) layout->maker[model.ops[i].output] = i;
     for (size_t i = 0; i < model.ops.size(); ++i) {
         const Op& op = model.ops[i];
-        if (!makes_rows(model, op) || op.output == model.program->output) continue;
-        uint32_t readers = 0;
-        bool single_pass = false;
-        for (size_t k = i + 1; k < model.ops.size(); ++k) {
-            const Op& reader = model.ops[k];
-            for (uint32_t n = 0; n < reader.input_count; ++n) {
-                if (reader.inputs[n] != op.output) continue;
-                ++readers;
-                single_pass = reader.kind == kConv && reader.conv.phases.size() == 1 && !reader.epilogue.norm_weight;
-            }
-        }
-        layout->fused[i] = readers == 1 && single_pass;
+        const uint32_t number = layout->reader[op.output];
+        if (!makes_rows(model, op) || op.output == model.program->output || number == kNoOp) continue;
+        const Op& reader = model.ops[number];
+        layout->fused[i] = reader.kind == kConv && reader.conv.phases.size() == 1 && !reader.epilogue.norm_weight;
         if (layout->fused[i]) layout->places[op.output].in_arena = false;
     }
 }
@@ -144,9 +150,11 @@ class Lifetimes {
             item_of_[t] = kNoItem;
             if (!layout_->places[t].in_arena) continue;
             item_of_[t] = static_cast<uint32_t>(items_.size());
-            if (!items_.append(tensor_item(static_cast<uint32_t>(t))) || !owner_.append(static_cast<uint32_t>(t)))
+            if (!items_.append(Item{padded(layout_->places[t].bytes), 0, 0, 0, kNoItem, 0}) ||
+                !owner_.append(static_cast<uint32_t>(t)))
                 return no_memory();
         }
+        set_lives();
         for (size_t i = 0; i < ops; ++i) allow_overlap(model_.ops[i], static_cast<uint32_t>(i));
         for (size_t i = 0; i < ops; ++i) {
             const Op& op = model_.ops[i];
@@ -187,30 +195,22 @@ class Lifetimes {
     static uq_status no_memory() { return fail(UQ_NO_MEMORY, "no memory for the plan. Free some first."); }
     static uint64_t padded_work(uint64_t bytes) { return bytes > kMaxBytes ? kTooLarge : padded(bytes); }
 
-    Item tensor_item(uint32_t tensor) const {
-        Item item = {padded(layout_->places[tensor].bytes), 0, 0, 0, kNoItem, 0};
+    // From the operation that makes a tensor to the last that reads it; a fused one reads where its own reader does.
+    void set_lives() {
         for (uint32_t i = 0; i < model_.ops.size(); ++i) {
             const Op& op = model_.ops[i];
-            if (op.output == tensor) {
-                item.first = host_of(*layout_, i);
-                item.last = i;
+            const uint32_t reader = layout_->fused[i] ? layout_->reader[op.output] : i, out = item_of_[op.output];
+            if (out != kNoItem) {
+                items_[out].first = host_of(*layout_, i);
+                items_[out].last = i;
             }
             for (uint32_t k = 0; k < op.input_count; ++k) {
-                if (op.inputs[k] != tensor) continue;
-                const uint32_t reader = layout_->fused[i] ? reader_of(op.output, i) : i;
-                if (reader > item.last) item.last = reader;
+                const uint32_t in = item_of_[op.inputs[k]];
+                if (in != kNoItem && items_[in].last < reader) items_[in].last = reader;
             }
         }
-        if (tensor == model_.program->output && model_.ops.size())
-            item.last = static_cast<uint32_t>(model_.ops.size() - 1);
-        return item;
-    }
-
-    uint32_t reader_of(uint32_t tensor, uint32_t after) const {
-        for (uint32_t i = after + 1; i < model_.ops.size(); ++i)
-            for (uint32_t k = 0; k < model_.ops[i].input_count; ++k)
-                if (model_.ops[i].inputs[k] == tensor) return i;
-        return after;
+        const uint32_t output = item_of_[model_.program->output];
+        if (output != kNoItem && model_.ops.size()) items_[output].last = static_cast<uint32_t>(model_.ops.size() - 1);
     }
 
     // The largest input that dies here.
@@ -263,6 +263,7 @@ uq_status plan(uq_layout* layout, const uint32_t size[3]) {
     if (status == UQ_OK) status = make_sizes(layout, size);
     if (status != UQ_OK) return status;
     choose_memory(layout);
+    find_readers(layout);
     choose_fused(layout);
     choose_pools(layout);
     fill_info(layout);
@@ -273,8 +274,9 @@ uq_status plan(uq_layout* layout, const uint32_t size[3]) {
 
 bool output_size(const Op& op, const uint32_t size[3], uint32_t out[3]) {
     for (int a = 0; a < 3; ++a) {
-        int64_t n = size[a], span = static_cast<int64_t>(op.dilation[a]) * (static_cast<int64_t>(op.kernel[a]) - 1);
-        int64_t padding = static_cast<int64_t>(op.before[a]) + op.after[a], result = n;
+        int64_t n = size[a], span = 0, padding = static_cast<int64_t>(op.before[a]) + op.after[a], result = n;
+        // Other operations may have anything in these two fields.
+        if (op.kind == kConv) span = static_cast<int64_t>(op.dilation[a]) * (static_cast<int64_t>(op.kernel[a]) - 1);
         if (op.kind == kConv && op.mode == 1) {
             result = (n - 1) * op.stride[a] - padding + span + op.output_padding[a] + 1;
         } else if (op.kind == kConv) {
@@ -315,8 +317,8 @@ uq_status uq_plan_threads(const uq_model* model, uint32_t depth, uint32_t height
     fresh->threads = threads;
     const size_t tensors = model->tensors.size(), ops = model->ops.size();
     uq_status status = UQ_OK;
-    if (!fresh->places.allocate(tensors) || !fresh->maker.allocate(tensors) || !fresh->work_offset.allocate(ops) ||
-        !fresh->fused.allocate(ops) || !fresh->pool.allocate(ops))
+    if (!fresh->places.allocate(tensors) || !fresh->maker.allocate(tensors) || !fresh->reader.allocate(tensors) ||
+        !fresh->work_offset.allocate(ops) || !fresh->fused.allocate(ops) || !fresh->pool.allocate(ops))
         status = uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout. Free some first.");
     const uint32_t size[3] = {depth, height, width};
     if (status == UQ_OK) status = uq::plan(fresh, size);

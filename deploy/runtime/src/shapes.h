@@ -38,9 +38,10 @@ struct uq_layout {
     uq::Array<uq::Place> places;
     uq::Array<uint64_t> work_offset;  // an operation each
     uint32_t threads;
-    uq::Array<uint8_t> fused;   // an operation each: its only reader makes its rows as it needs them
-    uq::Array<uint32_t> maker;  // a tensor each: the operation that makes it, or kNoOp
-    uq::Array<uint32_t> pool;   // a convolution each: the max-pool that takes its rows as they are finished, or kNoOp
+    uq::Array<uint8_t> fused;    // an operation each: its only reader makes its rows as it needs them
+    uq::Array<uint32_t> maker;   // a tensor each: the operation that makes it, or kNoOp
+    uq::Array<uint32_t> reader;  // a tensor each: the operation that reads it, if one does so once, or kNoOp
+    uq::Array<uint32_t> pool;    // a convolution each: the max-pool that takes its rows as they are finished, or kNoOp
     uq_layout_info info;
 
     // The fused operation that makes a tensor; null where the tensor lies in memory.
