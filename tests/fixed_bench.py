@@ -47,5 +47,5 @@ def bench() -> Bench:
 def packed(folder: Path) -> Path:
     """A small 2-D network as a file."""
     path = folder / "small.uqm"
-    save(network(), META, path)
+    save(network(), path, META)
     return path

@@ -18,7 +18,7 @@ LOOPS = {
         "hint #45\n mov x9, #1000\n1: mla v0.16b, v1.16b, v2.16b\n ldr q3, [sp]\n subs x9, x9, #1\n b.ne 1b\n"
         " add x9, x9, #1\n hint #46",
         '"x9", "v0", "v3", "cc", "memory"',
-        {"mov": 1, "mla.16b": 1000, "ldr.q": 1000, "subs": 1000, "b.ne": 1000, "add": 1},
+        {"movz": 1, "mla.16b": 1000, "ldr.q": 1000, "subs": 1000, "b.ne": 1000, "add": 1},
     ),
     "armv7": (
         "mov r10, r10\n mov r9, #1000\n1: vmla.i8 q0, q1, q2\n subs r9, r9, #1\n bne 1b\n add r9, r9, #1\n"
