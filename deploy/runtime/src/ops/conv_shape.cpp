@@ -8,7 +8,7 @@ namespace {
 
 constexpr uint64_t kStripPixels = 256;     // pixels a strip has at least
 constexpr uint64_t kChunkTiles = 48;       // their transforms stay in the second-level cache
-constexpr uint64_t kPassBytes = 9u << 18;  // of unpacked weights, beside tensors that are small where weights are many
+constexpr uint64_t kPassBytes = 3u << 18;  // of unpacked weights, beside tensors that are small where weights are many
 constexpr uint64_t kMaxWindow = 1u << 30;  // offsets in the window are 32 bits
 
 uint64_t at_most(uint64_t value, uint64_t limit) {
