@@ -3,9 +3,11 @@
 The emulator raises SIGILL for an instruction that the chosen processor lacks, so a wrong choice cannot pass.
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,9 @@ class Emulator:
         return self.built[machine]
 
     def run(self, machine: str, cpu: str, program: str | Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        path = self.build(machine) / program
+        return self.start(machine, cpu, self.build(machine) / program, *arguments)
+
+    def start(self, machine: str, cpu: str, path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("UNETQ_")}
         return subprocess.run(
             [f"qemu-{machine}", "-cpu", cpu, str(path), *arguments],
@@ -93,6 +97,24 @@ def test_programs_against_numpy(machine: str, cpu: str, emulator: Emulator, case
     done = emulator.run(machine, cpu, "test-programs", str(chosen), PROCESSORS[machine, cpu][-1])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert f"{len(lines)} cases" in done.stdout
+
+
+def test_kernels_as_clang_compiles_them(emulator: Emulator, tmp_path: Path) -> None:
+    """The device programs come from zig, which is clang: it believes the alignment of typed pointers, gcc does not."""
+    if importlib.util.find_spec("ziglang") is None:
+        if os.environ.get("UNETQ_NO_ZIG"):
+            pytest.skip("the ziglang package cannot be had here")
+        lacking("the ziglang package is not installed (pip install 'unetq[cross]')")
+    for tool in ("make", "qemu-arm"):
+        if not shutil.which(tool):
+            lacking(f"no {tool}")
+    target = "arm-linux-musleabihf"
+    compiler = f"{sys.executable} -m ziglang c++ -target {target} -mcpu=cortex_a7"
+    command = ["make", "-j2", "-C", str(SOURCES), f"BUILD={tmp_path}", f"CXX={compiler}", f"TARGET={target}"]
+    done = subprocess.run([*command, f"{tmp_path}/test-kernels"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = emulator.start("arm", "cortex-a7", tmp_path / "test-kernels", "--rounds", "30")
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
 
 
 def test_a_wrong_tensor_is_told(emulator: Emulator, cases: Path, tmp_path: Path) -> None:

@@ -8,6 +8,18 @@
 namespace uq {
 namespace {
 
+// One lane to any address: of a typed pointer, clang for Armv7 takes the alignment at its word, and the store faults.
+template <int kLane>
+inline void put16(uint8_t* at, uint16x4_t lanes) {
+    const uint16_t value = vget_lane_u16(lanes, kLane);
+    memcpy(at, &value, sizeof value);
+}
+template <int kLane>
+inline void put32(uint8_t* at, uint32x2_t lanes) {
+    const uint32_t value = vget_lane_u32(lanes, kLane);
+    memcpy(at, &value, sizeof value);
+}
+
 #include "../codes.inc"
 #include "../thresholds.inc"
 
@@ -56,16 +68,16 @@ void one_bit(const int32_t* sums, size_t stride, const Thresholds& t, const Pack
         const uint8x8_t bytes = vpadd_u8(a, b);
 #endif
         const uint16x4_t words = vreinterpret_u16_u8(bytes);
-        vst1_lane_u16(reinterpret_cast<uint16_t*>(out), words, 0);
-        vst1_lane_u16(reinterpret_cast<uint16_t*>(out + row.pixel_stride), words, 1);
-        vst1_lane_u16(reinterpret_cast<uint16_t*>(out + 2 * row.pixel_stride), words, 2);
-        vst1_lane_u16(reinterpret_cast<uint16_t*>(out + 3 * row.pixel_stride), words, 3);
+        put16<0>(out, words);
+        put16<1>(out + row.pixel_stride, words);
+        put16<2>(out + 2 * row.pixel_stride, words);
+        put16<3>(out + 3 * row.pixel_stride, words);
     }
     for (; p < row.pixels; ++p, in += stride, out += row.pixel_stride) {
         uint8x8_t bytes = add_pairs(pixel(in));
         bytes = vpadd_u8(bytes, bytes);
         bytes = vpadd_u8(bytes, bytes);
-        vst1_lane_u16(reinterpret_cast<uint16_t*>(out), vreinterpret_u16_u8(bytes), 0);
+        put16<0>(out, vreinterpret_u16_u8(bytes));
     }
 }
 
@@ -102,13 +114,13 @@ void two_bits(const int32_t* sums, size_t stride, const Thresholds& t, const Pac
     for (; p + 2 <= row.pixels; p += 2, in += 2 * stride, out += 2 * row.pixel_stride) {
         const uint8x8_t bytes = vpadd_u8(add_pairs(fields(in)), add_pairs(fields(in + stride)));
         const uint32x2_t words = vreinterpret_u32_u8(bytes);
-        vst1_lane_u32(reinterpret_cast<uint32_t*>(out), words, 0);
-        vst1_lane_u32(reinterpret_cast<uint32_t*>(out + row.pixel_stride), words, 1);
+        put32<0>(out, words);
+        put32<1>(out + row.pixel_stride, words);
     }
     if (p < row.pixels) {
         uint8x8_t bytes = add_pairs(fields(in));
         bytes = vpadd_u8(bytes, bytes);
-        vst1_lane_u32(reinterpret_cast<uint32_t*>(out), vreinterpret_u32_u8(bytes), 0);
+        put32<0>(out, vreinterpret_u32_u8(bytes));
     }
 }
 
