@@ -3,6 +3,7 @@
 //
 // Not every processor with AVX-512 VNNI has vpopcntd: the functions here carry its flag themselves, and
 // uq_fill_bits__avx512vnni asks the processor.
+#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -68,7 +69,8 @@ const BitConv kBitConv = {P,
 }  // namespace
 
 void uq_fill_bits__avx512vnni(Kernels* kernels) {
-    if (__builtin_cpu_supports("avx512vpopcntdq")) kernels->bit_conv = &kBitConv;
+    unsigned a = 0, b = 0, c = 0, d = 0;  // by CPUID: zig's run-time library has no __builtin_cpu_supports
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 14 & 1)) kernels->bit_conv = &kBitConv;
 }
 
 }  // namespace uq
