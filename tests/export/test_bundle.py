@@ -321,7 +321,11 @@ def test_interrupted(number: signal.Signals, native: Path, tmp_path: Path) -> No
     }
     command = [sys.executable, "-m", "unetq.cli", "export", str(native / "model.uqm"), "--target", native_target()]
     process = subprocess.Popen(
-        [*command, "--cxx", str(slow), "-o", str(place / "out")], env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--cxx", str(slow), "-o", str(place / "out")],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a background job may have it ignored
     )
     deadline = time.monotonic() + 60
     while not (started.exists() and started.read_text().endswith("\n")) and time.monotonic() < deadline:
