@@ -142,9 +142,12 @@ class PoolRun {
             return;
         }
         auto* codes = static_cast<uint8_t*>(work_.codes);
-        if (tensor_.is_signed)
-            for (size_t i = 0; i < static_cast<size_t>(row.pixels) * row.channels; ++i)
-                codes[i] = static_cast<uint8_t>(codes[i] - tensor_.code_offset());
+        if (tensor_.is_signed) {
+            // Out of the loop: a store of a byte could change anything, for all that the compiler knows.
+            const auto offset = static_cast<uint8_t>(tensor_.code_offset());
+            const size_t count = static_cast<size_t>(row.pixels) * row.channels;
+            for (size_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(codes[i] - offset);
+        }
         run_->model->kernels.store_codes(codes, row.channels, row);
     }
 
