@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import test_runtime_bits as bits
+import test_runtime_dynamic as dynamic
 import test_runtime_exact as exact
+import test_runtime_groups as groups
 import test_runtime_lookup as lookup
+import test_runtime_operations as operations
 import test_runtime_schemes as schemes
+import test_runtime_zero_point as zero_point
 
 from unetq.export.modelfile import save
 from unetq.export.program import Program
@@ -53,12 +57,48 @@ class Cases:
 
 @contextmanager
 def recorded(cases: Cases) -> Iterator[None]:
-    before = bits.compare, exact.compare, lookup.compare, schemes.compare
-    bits.compare = exact.compare = lookup.compare = schemes.compare = cases.compare
+    modules: list[Any] = [bits, dynamic, exact, groups, lookup, operations, schemes, zero_point]
+    before = [module.compare for module in modules]
+    for module in modules:
+        module.compare = cases.compare
     try:
         yield
     finally:
-        bits.compare, exact.compare, lookup.compare, schemes.compare = before
+        for module, compare in zip(modules, before, strict=True):
+            module.compare = compare
+
+
+def write_operations(scratch: Path) -> None:
+    """Tables, products, group norm, shifted weights and narrow grids."""
+    for width in range(1, 9):
+        operations.test_tables_between_all_widths(width, width % 2 == 0, scratch)
+    operations.test_what_is_behind_a_pixels_codes_stays_zero(1, scratch)
+    for channels, one_channel, one_pixel in ((5, True, False), (32, False, True), (1, True, True)):
+        operations.test_products_of_codes(channels, one_channel, one_pixel, (8, 8), scratch)
+        operations.test_products_of_codes(channels, one_channel, one_pixel, (1, 2), scratch)
+    operations.test_products_of_floats((True, False), scratch)
+    for count in (1, 3, 8, 24):
+        groups.test_group_norm_of_convolutions(count, count == 3, scratch)
+    groups.test_group_norm_of_rows(4, "linear", scratch)
+    groups.test_group_norm_of_rows(1, "product", scratch)
+    for width in range(2, 9):
+        groups.test_shifted_weights(width, (1, 3, 16, 32)[width % 4], scratch)
+    for width in (2, 5, 8):
+        groups.test_narrow_grids_have_no_lowest_code(width, scratch)
+
+
+def write_grids(scratch: Path) -> None:
+    """Zero-points in every scheme, and scales that are found from whole tensors."""
+    for number, shape in enumerate(zero_point.SHAPES):
+        zero_point.compare_padding(shape, number % 3, scratch)
+    for width in (1, 2, 3, 6, 8):
+        zero_point.compare_moves(width, (1 << width) - 1, scratch)
+    for number, (width, act) in enumerate([(4, 6), (8, 8), (2, 2), (1, 1), (2, 5)]):
+        dynamic.compare_conv(width, number % 2 == 0, act, number % 3, scratch)
+    for norm in (0, 1, 2, 16):
+        dynamic.compare_norm(norm, norm == 2, 3 if norm == 1 else 2, scratch)
+    for width in (1, 2, 5, 8):
+        dynamic.compare_readers(width, width % 2 == 0, scratch)
 
 
 def write_cases(folder: Path) -> Path:
@@ -70,8 +110,8 @@ def write_cases(folder: Path) -> Path:
         exact.test_random_float_programs(0, scratch)
         for widths in exact.EXTREMES:
             exact.test_long_sums_at_the_extremes(*widths, widths[0] % 2 == 0, scratch)
-        for groups in (3, 8, 24):
-            exact.test_groups_across_blocks(groups, scratch)
+        for count in (3, 8, 24):
+            exact.test_groups_across_blocks(count, scratch)
         exact.test_images_of_many_strips(False, False, 2, (1, 61, 47), scratch)
         exact.test_images_of_many_strips(True, True, 3, (9, 14, 17), scratch)
         for seed in range(60):
@@ -99,4 +139,6 @@ def write_cases(folder: Path) -> Path:
             lookup.compare_long_sums(kind, width, scratch)
         lookup.test_joined_and_upsampled_inputs("linear", 5, True, scratch)
         lookup.test_joined_and_upsampled_inputs("nearest", 6, False, scratch)
+        write_operations(scratch)
+        write_grids(scratch)
     return cases.finish()

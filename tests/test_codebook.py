@@ -118,14 +118,14 @@ def set_version(value: int) -> Callable[[bytearray], None]:
 BINARY = ((WEIGHT_KIND, 2), (WEIGHT_BITS, 1), (112, 4))  # kind, bits, and bytes of a row of 27 of them
 DAMAGE: dict[str, tuple[Callable[[bytearray], Any], str]] = {
     "version 1": (set_version(1), "codebook weights in version 1"),
-    "version 3": (set_version(3), "version 3"),
+    "version 4": (set_version(4), "version 4"),
     "version 0": (set_version(0), "version 0"),
     "falling levels": (set_level(1, -128), "must not fall"),
     "levels behind the last": (set_level(15, 1), "must not fall"),
     "no such place": (set_field(CODEBOOK, 1 << 30), "multiple of 64"),
     "not aligned": (set_field(CODEBOOK, 4), "multiple of 64"),
     "too many bits": (set_field(WEIGHT_BITS, 5), "weight"),
-    "unknown kind": (set_field(WEIGHT_KIND, 5), "weight kind 5"),
+    "unknown kind": (set_field(WEIGHT_KIND, 6), "weight kind 6"),
     "a codebook of binary weights": (lambda data: [set_field(at, v)(data) for at, v in BINARY], "no codebook"),
 }
 

@@ -9,7 +9,7 @@ from native_library import ensure_library
 from paper_program import paper_program
 from random_programs import random_float_program, random_input, random_integer_program
 
-from unetq.export.program import Conv, Epilogue, InstanceNorm
+from unetq.export.program import Conv, Epilogue, InstanceNorm, Mul, Op, Program
 from unetq.fixedpoint import Grid
 
 BATCH = 13  # programs a test, 40 tests: 520 programs
@@ -115,6 +115,28 @@ def test_the_papers_network(tmp_path: Path) -> None:
     compare(paper_program(4, 6), x, tmp_path / "m.uqm", "paper W4A6")
 
 
+def methods_of(program: Program, op: Op) -> set[str]:
+    """What the operation has of zero-points, dynamic ranges, products, group norm and shifted weights."""
+    kind, inputs = type(op).__name__, [program.tensors[t] for t in op.inputs]
+    grids = [t.grid for t in inputs if t.grid]
+    seen = {f"{kind} of zero" for g in grids if g.zero_point} | {f"{kind} of dynamic" for g in grids if g.dynamic}
+    norm = getattr(getattr(op, "epilogue", None), "instance_norm", None)
+    channels = program.tensors[op.output].channels
+    if norm is not None and norm.groups and channels > 1:
+        seen.add(f"group norm {'C' if norm.groups == channels else norm.groups}")
+    if norm is not None and any(g.dynamic for g in grids):
+        seen.add("norm of dynamic")
+    if isinstance(op, Mul):
+        made_by = {o.output: o.name for o in program.ops}
+        narrowed = " one channel" if inputs[1].channels < inputs[0].channels else ""
+        spread = " one pixel" if made_by.get(op.inputs[1], "").startswith("pixel") else ""
+        seen |= {f"Mul{narrowed}{spread}"} | ({"Mul float"} if len(grids) < 2 else set())
+    if isinstance(op, Conv) and op.weight_shift is not None:
+        seen |= {f"shift{s}" for s in np.unique(op.weight_shift)} | {f"shifted{op.weight_bits}"}
+        seen |= {"short group"} if op.weight.shape[1] % op.group_size else set()
+    return seen
+
+
 def test_builder_covers_every_operation() -> None:
     """The random programs of this file really contain what they are meant to test."""
     seen: set[str] = set()
@@ -133,7 +155,12 @@ def test_builder_covers_every_operation() -> None:
                 }
                 seen |= {"groups"} if op.groups > 1 else set()
                 seen |= {"norm"} if op.epilogue.instance_norm else set()
+            seen |= methods_of(program, op)
         seen |= {f"a{t.grid.bits}{t.grid.signed}{t.grid.rounding}" for t in program.tensors if t.grid}
+        seen |= {f"narrow{t.grid.bits}" for t in program.tensors if t.grid and t.grid.narrow}
+        seen |= {f"dynamic{t.grid.bits}{t.grid.signed}" for t in program.tensors if t.grid and t.grid.dynamic}
+        zeros = [t.grid for t in program.tensors if t.grid and t.grid.zero_point]
+        seen |= {f"zero{g.bits}{'top' if g.zero_point == g.high else ''}" for g in zeros}
     wanted = {
         "Quantize",
         "MaxPool",
@@ -159,4 +186,12 @@ def test_builder_covers_every_operation() -> None:
     }
     wanted |= {f"bits{b}" for b in range(1, 9)}
     wanted |= {f"a{b}{s}{r}" for b in range(1, 9) for s in (True, False) for r in ("half_even", "toward_zero")}
+    wanted |= {"Table", "Mul", "Conv.shifted", "group norm 1", "group norm C", "group norm 2"}
+    wanted |= {f"Mul{c}{s}" for c in ("", " one channel") for s in ("", " one pixel")} | {"Mul float"}
+    wanted |= {f"shift{s}" for s in range(8)} | {f"shifted{b}" for b in range(2, 9)} | {"short group"}
+    wanted |= {f"narrow{b}" for b in range(2, 9)} | {f"dynamic{b}{s}" for b in range(1, 9) for s in (True, False)}
+    wanted |= {f"zero{b}{e}" for b in range(2, 9) for e in ("", "top")} | {"zero1top"}
+    readers = ("Conv", "Upsample", "MaxPool", "Add", "Pointwise", "Pad")
+    wanted |= {f"{r} of {g}" for r in readers for g in ("zero", "dynamic")} | {"Concat of zero", "Table of zero"}
+    wanted |= {"Mul of dynamic", "norm of dynamic"}
     assert wanted <= seen, sorted(wanted - seen)

@@ -25,7 +25,8 @@ from typing import Any
 from .errors import DataError
 from .export.integer import macs, output_size
 from .export.packing import LEVELS
-from .export.program import Conv, Epilogue, Op, Program, Triple
+from .export.program import Conv, Epilogue, Op, Program, Table, Triple
+from .export.records import TABLE_BYTES
 
 FLOAT_BITS = 32
 
@@ -84,7 +85,11 @@ def _weight_bytes(op: Op, float_twin: bool) -> int:
     if isinstance(op, Conv):
         rows, bits = op.weight.shape[0], FLOAT_BITS if float_twin else op.weight_bits
         total += rows * ((op.weight[0].size * bits + 7) // 8) if rows else 0
-        total += LEVELS if op.weight_kind == "codebook" and not float_twin else 0
+        if not float_twin:
+            total += LEVELS if op.weight_kind == "codebook" else 0
+            total += op.weight_shift.size if op.weight_shift is not None else 0
+    elif isinstance(op, Table):
+        total += 0 if float_twin else TABLE_BYTES
     return total
 
 

@@ -5,7 +5,7 @@ In fixed-point mode the scale is a power of two, ``2 ** -fraction_bits``, and th
 which is the usual Qi.f notation with ``i + f = bits - signed``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,9 +27,15 @@ class Grid:
         bits: width of a code, 1 to 8.
         signed: two's complement (``-2**(bits-1) … 2**(bits-1)-1``) or unsigned (``0 … 2**bits-1``).
         scale: the step size, a positive finite float32.
-        zero_point: the code of the value 0; inside the code range.
+        zero_point: the code of the value 0; 0 but on unsigned grids that round half to even.
         rounding: how a real number becomes a code; ``half_even`` everywhere but in the ``paper`` method,
             whose ``toward_zero`` grids are sign and magnitude: a signed one is symmetric, without the lowest code.
+        narrow: a signed grid of 2 bits or more without the lowest code, symmetric as weights often are.
+        dynamic: the scale is found for each image from the values themselves (``dynamic_scale``); ``scale`` is 1,
+            the zero-point 0, rounding half to even.
+
+    Raises:
+        ConfigError: a width, scale, zero-point or combination that breaks these rules.
     """
 
     bits: int
@@ -37,6 +43,8 @@ class Grid:
     scale: float
     zero_point: int = 0
     rounding: Rounding = "half_even"
+    narrow: bool = False
+    dynamic: bool = False
 
     def __post_init__(self) -> None:
         if not MIN_BITS <= self.bits <= MAX_BITS:
@@ -49,13 +57,27 @@ class Grid:
             )
         if not self.low <= self.zero_point <= self.high:
             raise ConfigError(f"zero-point = {self.zero_point}: it must be a code, {self.low} to {self.high}.")
+        if self.zero_point and (self.signed or self.rounding != "half_even"):
+            raise ConfigError(
+                f"zero-point = {self.zero_point}: only unsigned grids that round half to even have one; use 0 here."
+            )
+        if self.narrow and not (self.signed and self.bits > 1):
+            raise ConfigError(
+                f"a narrow grid of {self.bits} bit, signed = {self.signed}: only signed grids of 2 to {MAX_BITS} bits "
+                "have a lowest code to spare; use narrow = False."
+            )
+        if self.dynamic and (self.zero_point, self.rounding, self.scale) != (0, "half_even", 1.0):
+            raise ConfigError(
+                f"a dynamic grid with zero-point {self.zero_point}, rounding {self.rounding}, scale {self.scale}: "
+                "its scale is found at run time; use 0, half_even and 1."
+            )
 
     @property
     def low(self) -> int:
         """Smallest code."""
         if not self.signed:
             return 0
-        return -(1 << (self.bits - 1)) + (1 if self.rounding == "toward_zero" else 0)
+        return -(1 << (self.bits - 1)) + (1 if self.narrow or self.rounding == "toward_zero" else 0)
 
     @property
     def high(self) -> int:
@@ -113,6 +135,24 @@ def quantize(values: F32, grid: Grid) -> NDArray[np.int16]:
     clipped = saturate(scaled, grid.low - grid.zero_point, grid.high - grid.zero_point)
     rounded = round_half_even(clipped) if grid.rounding == "half_even" else round_toward_zero(clipped)
     return (rounded.astype(np.int16) + np.int16(grid.zero_point)).astype(np.int16)
+
+
+def dynamic_scale(values: F32, grid: Grid) -> np.float32:
+    """The scale of a dynamic ``grid`` for the values of one image: ``float32(max|x|) / float32(grid.high)``.
+
+    One float32 division; NaN never is the maximum. 1 where the quotient lies outside 2**-126 … 2**126 (all
+    values 0, subnormal, infinite, or a grid whose largest code is 0), so that it and its inverse are normal.
+    """
+    largest = np.fmax.reduce(np.abs(np.asarray(values, dtype=np.float32)), axis=None, initial=np.float32(0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.float32(largest) / np.float32(grid.high)
+    return scale if np.float32(2.0**-126) <= scale <= np.float32(2.0**126) else np.float32(1)
+
+
+def quantize_dynamic(values: F32, grid: Grid) -> tuple[NDArray[np.int16], np.float32]:
+    """Codes of one image on a dynamic ``grid``, and the scale found for it (its inverse is a float32 division)."""
+    scale = dynamic_scale(values, grid)
+    return quantize(values, replace(grid, dynamic=False, scale=float(scale))), scale
 
 
 def dequantize(codes: NDArray[Any], grid: Grid) -> F32:

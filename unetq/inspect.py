@@ -15,7 +15,7 @@ from .export.records import HEADER, OP_KINDS
 from .export.validate import OP_TYPES
 from .runtime import Runtime
 
-KIND_MARKS = {"binary": "b", "codebook": "c"}  # behind the bits of a weight
+KIND_MARKS = {"binary": "b", "codebook": "c", "shifted": "s"}  # behind the bits of a weight
 DEFAULT_EXTENT = {2: 512, 3: 64}  # an axis, rounded up to the model's multiple
 
 
@@ -29,7 +29,11 @@ def _default_size(program: Program) -> tuple[int, ...]:
 
 def _bits(program: Program, tensor: int) -> str:
     grid = program.tensors[tensor].grid
-    return "float32" if grid is None else f"{'s' if grid.signed else 'u'}{grid.bits}"
+    if grid is None:
+        return "float32"
+    # u6: 6 bits, unsigned; s8n: signed and narrow; s8d: dynamic; u6z20: zero-point 20.
+    marks = ("n" if grid.narrow else "") + ("d" if grid.dynamic else "")
+    return f"{'s' if grid.signed else 'u'}{grid.bits}{marks}" + (f"z{grid.zero_point}" if grid.zero_point else "")
 
 
 def _layer(program: Program, op: Op, price: LayerCost) -> dict[str, Any]:
@@ -59,6 +63,8 @@ def _layer(program: Program, op: Op, price: LayerCost) -> dict[str, Any]:
         }
         if op.weight_kind == "codebook":
             layer["weight_levels"] = np.unique(op.weight).tolist()
+        if op.weight_kind == "shifted":
+            layer["weight_group_size"] = op.group_size
     return layer
 
 

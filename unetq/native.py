@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import DeviceError, ModelFileError
 
-API_VERSION = 2
+API_VERSION = 3
 ARENA_ALIGNMENT = 64
 LIBRARY = Path(__file__).parent / "_native" / "libunetq.so"
 MODEL_FILE_STATUS = (2, 3, 4)  # UQ_CANNOT_READ, UQ_DAMAGED, UQ_VERSION
@@ -51,6 +51,8 @@ class TensorInfo(ctypes.Structure):
         ("bits", c_uint32),
         ("is_signed", c_uint32),
         ("scale", c_float),
+        ("zero_point", c_int32),
+        ("is_dynamic", c_uint32),
     ]
 
 

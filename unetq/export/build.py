@@ -84,7 +84,7 @@ def compile_all(target: Target, toolchain: Toolchain, folder: Path, tick: Tick) 
     # In a copy, paths are relative: a folder name with a space does no harm, and none gets into what is compiled.
     sources = folder / "runtime"
     shutil.copytree(runtime_sources(), sources, ignore=shutil.ignore_patterns("build", "*.o", "*.d", "*.a", "*.so"))
-    library = ["OUT=out/libunetq.so", "OUT_A=out/libunetq.a", "all", "archive"]
+    library = ["OUT=out/libunetq.so", "OUT_A=out/libunetq.a", "out/libunetq.so", "archive"]
     program = ["OUT_RUN=out/unetq-run", "STATIC=-static", "run"]
     if toolchain.library == toolchain.program:
         _make(sources, [*_variables(target, toolchain.library, "build"), *library, *program], "runtime", tick)

@@ -24,7 +24,7 @@ class Golden:
 def is_exact(program: Program) -> bool:
     """Whether logits are equal to the last bit everywhere: no sum of floats, whose order kernels may choose."""
     for op in program.ops:
-        coded = program.tensors[op.inputs[0]].grid is not None
+        coded = all(program.tensors[t].grid is not None for t in op.inputs)
         if isinstance(op, Conv) and (op.weight_kind == "float32" or not coded):
             return False
         epilogue = getattr(op, "epilogue", None)
@@ -48,8 +48,10 @@ def _input_range(program: Program) -> tuple[float, float]:
     for op in program.ops:
         grid = program.tensors[op.output].grid
         if isinstance(op, Quantize) and op.inputs[0] == program.input and grid is not None:
-            return grid.low * float(grid.scale), grid.high * float(grid.scale)
-    return -3.0, 3.0  # a float first layer: normalised intensities
+            if grid.dynamic:
+                break
+            return (grid.low - grid.zero_point) * grid.scale, (grid.high - grid.zero_point) * grid.scale
+    return -3.0, 3.0  # a float first layer, or a dynamic grid: normalised intensities
 
 
 def make(program: Program) -> Golden:

@@ -12,10 +12,10 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..files import write_bytes
 from . import records
-from .packing import FLOAT_BITS, codebook, pack_weights, row_bytes
-from .program import Add, Conv, Epilogue, MaxPool, ModelMeta, Op, Pad, Program, TensorSpec, Upsample
+from .packing import FLOAT_BITS, codebook, pack_weights, row_bytes, unshifted
+from .program import Add, Conv, Epilogue, MaxPool, ModelMeta, Mul, Op, Pad, Program, Table, TensorSpec, Upsample
 from .reader import load, read
-from .records import CODEBOOK_VERSION, LABEL, OP, PROGRAM, RECORD_BYTES, SECTIONS, TENSOR, padded
+from .records import CODEBOOK_VERSION, LABEL, METHODS_VERSION, OP, PROGRAM, RECORD_BYTES, SECTIONS, TENSOR, padded
 from .validate import OP_TYPES, check_meta, check_program
 
 __all__ = ["encode", "load", "read", "save"]
@@ -65,6 +65,7 @@ def _epilogue(builder: _Builder, epilogue: Epilogue) -> Values:
         flags |= records.INSTANCE_NORM
         values |= {
             "eps": float(norm.eps),
+            "norm_groups": norm.groups,
             "norm_weight": builder.floats(norm.weight),
             "norm_bias": builder.floats(norm.bias),
         }
@@ -75,6 +76,9 @@ def _conv(builder: _Builder, op: Conv) -> Values:
     _, inputs, *kernel = op.weight.shape
     count = inputs * kernel[0] * kernel[1] * kernel[2]
     bits = FLOAT_BITS if op.weight_kind == "float32" else op.weight_bits
+    codes = op.weight
+    if op.weight_shift is not None:
+        codes, _ = unshifted(op.weight, op.weight_shift, op.group_size)
     values: Values = {
         "kernel": tuple(kernel),
         "stride": op.stride,
@@ -87,12 +91,15 @@ def _conv(builder: _Builder, op: Conv) -> Values:
         "weight_bits": op.weight_bits,
         "weight_kind": records.WEIGHT_KINDS.index(op.weight_kind) + 1,
         "row_bytes": row_bytes(count, bits),
-        "weight": builder.blob(pack_weights(op.weight, op.weight_bits, op.weight_kind)),
+        "weight": builder.blob(pack_weights(codes, op.weight_bits, op.weight_kind)),
         "weight_scale": builder.floats(op.weight_scale),
         "weight_scale_count": int(np.size(op.weight_scale)),
     }
     if op.weight_kind == "codebook":
         values["codebook"] = builder.blob(codebook(op.weight, bits).tobytes())
+    elif op.weight_shift is not None:
+        shifts = np.ascontiguousarray(op.weight_shift, dtype=np.uint8)
+        values |= {"codebook": builder.blob(shifts.tobytes()), "group_size": op.group_size}
     return values
 
 
@@ -109,6 +116,8 @@ def _op(builder: _Builder, op: Op) -> bytes:
         values |= {"input_gain": (float(op.input_gain[0]), float(op.input_gain[1]))}
     elif isinstance(op, Pad):
         values |= {"before": op.before, "after": op.after, "mode": int(op.mode == "replicate")}
+    elif isinstance(op, Table):
+        values |= {"codebook": builder.blob((op.table & 0xFF).astype(np.uint8).tobytes())}
     epilogue = getattr(op, "epilogue", None)
     if isinstance(epilogue, Epilogue):
         values |= _epilogue(builder, epilogue)
@@ -121,10 +130,11 @@ def _tensor(builder: _Builder, tensor: TensorSpec) -> bytes:
         grid = tensor.grid
         values |= {"type": 1, "bits": grid.bits, "signed": int(grid.signed), "scale": grid.scale}
         values |= {"rounding": records.ROUNDINGS.index(grid.rounding), "zero_point": grid.zero_point}
+        values |= {"narrow": int(grid.narrow), "dynamic": int(grid.dynamic)}
     return TENSOR.pack(values)
 
 
-def _with_labels(program: Program, meta: ModelMeta) -> ModelMeta:
+def with_labels(program: Program, meta: ModelMeta) -> ModelMeta:
     """Meta as given, but numbered class names where the two default labels cannot fit the network."""
     classes = program.tensors[program.output].channels
     default = ModelMeta()
@@ -134,8 +144,23 @@ def _with_labels(program: Program, meta: ModelMeta) -> ModelMeta:
     return meta
 
 
+def _needs_methods(program: Program) -> bool:
+    if any(t.grid is not None and (t.grid.zero_point or t.grid.narrow or t.grid.dynamic) for t in program.tensors):
+        return True
+    for op in program.ops:
+        epilogue = getattr(op, "epilogue", None)
+        norm = epilogue.instance_norm if isinstance(epilogue, Epilogue) else None
+        if isinstance(op, Table | Mul) or (norm is not None and norm.groups):
+            return True
+        if isinstance(op, Conv) and op.weight_kind == "shifted":
+            return True
+    return False
+
+
 def version_of(program: Program) -> int:
     """The lowest version of the format that can say ``program``: the one that is written."""
+    if _needs_methods(program):
+        return METHODS_VERSION
     books = any(isinstance(op, Conv) and op.weight_kind == "codebook" for op in program.ops)
     return CODEBOOK_VERSION if books else 1
 
@@ -146,7 +171,7 @@ def encode(program: Program, meta: ModelMeta) -> bytes:
     Raises:
         UnsupportedError: the program or meta breaks a rule of the format (see ``validate``).
     """
-    meta = _with_labels(program, meta)
+    meta = with_labels(program, meta)
     check_program(program)
     check_meta(program, meta)
     builder = _Builder()

@@ -4,6 +4,7 @@ One row an output channel, its codes in the order (kd, kh, kw, input channel) wi
 innermost. A code is the low ``bits`` bits of its two's complement; the first code fills the lowest bits of
 the first byte (little-endian bit order), and each row is filled up to a whole byte with zeros. Binary
 weights take one bit: 0 is -1, 1 is +1. Codebook weights are indices into the layer's levels, unsigned.
+Shifted weights are their codes before the shift, in two's complement; the shifts stand apart.
 Float32 weights are stored as they are, in the same order.
 """
 
@@ -20,6 +21,7 @@ CODEBOOK_BITS = 4  # of an index, at most
 LEVELS = 1 << CODEBOOK_BITS  # places of a codebook: one table look-up of a vector
 WEIGHT_WIDTHS: dict[WeightKind, tuple[int, int]] = {
     "twos_complement": (1, 8), "binary": (1, 1), "float32": (FLOAT_BITS, FLOAT_BITS), "codebook": (1, CODEBOOK_BITS),
+    "shifted": (2, 8),
 }  # fmt: skip
 
 
@@ -48,13 +50,32 @@ def codebook(weight: NDArray[Any], bits: int) -> NDArray[np.int8]:
     return book
 
 
+def shift_groups(inputs: int, group_size: int) -> int:
+    """Groups of input channels that share a shift; the last may be smaller."""
+    return -(-inputs // group_size)
+
+
+def shift_of_each(shifts: NDArray[Any], inputs: int, group_size: int) -> NDArray[np.int64]:
+    """The shift of each weight's group, (O, inputs, 1, 1, 1), from ``shifts`` (O, shift_groups(inputs, group_size))."""
+    return shifts.astype(np.int64)[:, np.arange(inputs) // group_size, None, None, None]
+
+
+def unshifted(weight: NDArray[Any], shifts: NDArray[Any], group_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The codes behind shifted weights (O, I, kd, kh, kw), rounded down, and each one's power of two (O, I, 1, 1, 1).
+
+    ``shifts`` is (O, shift_groups(I, group_size)), 0 to 7. The weights are ``codes * steps`` where they are whole.
+    """
+    each = shift_of_each(shifts, weight.shape[1], group_size)
+    return weight.astype(np.int64) >> each, 1 << each
+
+
 def row_bytes(codes_a_row: int, bits: int) -> int:
     """Bytes one output channel's row takes."""
     return (codes_a_row * bits + 7) // 8
 
 
 def pack_weights(weight: NDArray[Any], bits: int, kind: WeightKind) -> bytes:
-    """(O, I / groups, kd, kh, kw) codes (or float32 values) to packed rows.
+    """(O, I / groups, kd, kh, kw) codes (or float32 values) to packed rows; of shifted weights the codes before it.
 
     Raises:
         UnsupportedError: a code that does not fit into ``bits`` bits, a binary code that is not -1 or +1, or more

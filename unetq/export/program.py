@@ -4,9 +4,17 @@ A program is a list of operations over numbered tensors. Every tensor is either 
 or float32. Spatial attributes always have three entries (depth, height, width); a 2-D network has
 depth 1 and neutral values there. Batch is handled outside: operations see (C, D, H, W).
 
-Every operation but ``Quantize``, ``MaxPool``, ``Concat``, ``Pad`` and nearest ``Upsample`` makes an
-*accumulator* (an exact integer, or float32 where a float tensor or weight takes part) and ends in
+Every operation but ``Quantize``, ``MaxPool``, ``Concat``, ``Pad``, ``Table`` and nearest ``Upsample`` makes
+an *accumulator* (an exact integer, or float32 where a float tensor or weight takes part) and ends in
 the same epilogue; see ``unetq.export.integer`` for the arithmetic and DESIGN for the contract.
+
+Accumulators are of *raw* codes: what a grid's zero-point adds to a sum is a constant of each output channel,
+which lowering takes off in ``offset``. Padding is with the code of the value 0, the zero-point.
+
+A tensor on a ``dynamic`` grid brings its run-time scale along. Who reads it multiplies what stands for that
+operand's scale by it, one float32 rounding: ``gain[c]`` of Conv, linear Upsample, Pointwise and Mul (there by
+the first operand's scale, then by the second's), ``input_gain[i]`` of Add. Grid-keeping operations pass the
+scale on. Concat, Table and a Conv with several inputs take no dynamic tensors.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +27,7 @@ from numpy.typing import NDArray
 from ..fixedpoint import F32, Grid
 
 Triple = tuple[int, int, int]
-WeightKind = Literal["twos_complement", "binary", "float32", "codebook"]
+WeightKind = Literal["twos_complement", "binary", "float32", "codebook", "shifted"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class InstanceNorm:
-    """Per image and channel normalisation by exact sums; ``weight`` and ``bias`` are float32 (C,)."""
+    """Normalisation per image by exact sums; ``weight`` and ``bias`` are float32 (C,).
+
+    ``groups`` 0: each channel by itself. G >= 1, a divisor of the channels: group norm (Wu & He 2018,
+    arXiv 1803.08494), statistics over the channels of a group together; 1 is layer norm over channels and space.
+    """
 
     eps: float
     weight: F32
     bias: F32
+    groups: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,8 @@ class Epilogue:
     else ``y if y > 0 else y * slope[c]`` (slope 0 is ReLU); ``y = y * gain2[c]``; ``y = y + offset2[c]``
     where given; then saturate and round onto the output tensor's grid (or stay float32).
     With ``instance_norm``, ``gain`` is the accumulator's scale and the gain and offset that are
-    applied are computed per image (``unetq.export.integer.instance_norm_affine``); ``offset`` is 0.
+    applied are computed per image (``unetq.export.norms``); ``offset`` is 0, but for group norm, whose
+    statistics are of ``acc * gain[c] + offset[c]``: there it is what the channel adds (bias, zero-points).
     All arrays are float32 (C,) and finite.
     """
 
@@ -77,9 +91,14 @@ class Conv:
     float32 when ``weight_kind`` is "float32" (``weight_bits`` 32). "binary" codes are -1 and +1. A
     "codebook" weight of 1 to 4 bits has at most ``2 ** weight_bits`` different int8 values, its levels; they
     are what ``weight`` holds and what is summed, and the file keeps them once and an index for each weight.
+    A "shifted" weight of 2 to 8 bits has shared powers of two: ``weight`` holds ``code << shift`` (int8), where the
+    input channels ``k * group_size`` to ``(k + 1) * group_size - 1`` (of the convolution's group) of output channel o
+    share ``weight_shift[o, k]``, uint8 (O, ceil((I / groups) / group_size)), 0 to 7. With 32 it is the shared scale
+    of the OCP Microscaling (MX) formats; a group's scale is the channel's step times ``2 ** shift``.
     With more than one input, all share one grid; their channels follow each other in order.
-    Padding is with the value 0. Transposed convolution follows torch's definition: input pixel i and
-    kernel tap k add to output ``i * stride - pad_before + k * dilation``; ``output_padding`` extends
+    Padding is with the value 0, the code ``zero_point``. Transposed convolution follows torch's definition: input
+    pixel i and kernel tap k add to output ``i * stride - pad_before + k * dilation``; it reads grids with
+    zero-point 0 only, as not every tap meets a pixel everywhere; ``output_padding`` extends
     the end. ``weight_scale`` (1,) or (O,) float32 is information: ``gain`` already contains it.
     """
 
@@ -98,6 +117,8 @@ class Conv:
     groups: int = 1
     transposed: bool = False
     output_padding: Triple = (0, 0, 0)
+    group_size: int = 0
+    weight_shift: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +195,36 @@ class Pad:
     after: Triple
 
 
-Op = Quantize | Conv | Upsample | MaxPool | Add | Pointwise | Concat | Pad
+@dataclass(frozen=True)
+class Table:
+    """Code to code, element by element: the output's code is ``table[code & 0xFF]``.
+
+    ``table`` is int16 (256,); entries of codes that the input's grid cannot take are 0. For sigmoid, tanh, ELU,
+    SiLU, GELU and whatever else maps one value to one. Both tensors lie on grids, neither dynamic.
+    """
+
+    name: str
+    inputs: tuple[int]
+    output: int
+    table: NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Mul:
+    """Product of ``a`` and ``b``: int32 of the two codes (zero-points 0), float32 where either tensor is float32.
+
+    ``a`` has the output's channels and size; ``b`` has them too, or 1 channel, or depth, height and width 1, or
+    both, and is then the same for all (attention gates, squeeze and excitation). A code enters a float32
+    product as its number.
+    """
+
+    name: str
+    inputs: tuple[int, int]
+    output: int
+    epilogue: Epilogue
+
+
+Op = Quantize | Conv | Upsample | MaxPool | Add | Pointwise | Concat | Pad | Table | Mul
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from .program import WeightKind
 Normalize = Literal["none", "zscore", "window"]
 
 MAGIC = b"\x89UQM\r\n\x1a\n"
-VERSION = 2  # the newest that is read and written
+VERSION = 3  # the newest that is read and written
 CODEBOOK_VERSION = 2  # the first that has codebooks
+METHODS_VERSION = 3  # and zero-points, narrow and dynamic grids, tables, products, group norm, shifted weights
 ALIGNMENT = 64
 MAX_CHANNELS = 1 << 16
 MAX_EXTENT = 1 << 16  # kernels, strides, paddings, factors, multiples
@@ -22,6 +23,8 @@ MAX_COUNT = 1 << 12  # tensors, operations, operands of one operation, labels
 MAX_NAME = 1 << 12  # bytes of one name
 MAX_REACH = 1 << 30  # dilation x (kernel - 1) of one axis
 MAX_PHASES = 1 << 9  # product of a transposed convolution's strides
+MAX_SHIFT = 7  # of a group of weights
+TABLE_BYTES = 256  # a code each
 
 SECTIONS = ("program", "tensors", "ops", "operands", "labels", "strings", "data", "provenance")
 
@@ -113,7 +116,9 @@ TENSOR = Record(
         ("rounding", "B", 1),
         ("scale", "f", 1),
         ("zero_point", "i", 1),
-        ("reserved", "s", 8),
+        ("narrow", "B", 1),
+        ("dynamic", "B", 1),
+        ("reserved", "s", 6),
     )
 )
 OP = Record(
@@ -139,7 +144,7 @@ OP = Record(
         ("weight", "Q", 1),
         ("weight_scale", "Q", 1),
         ("flags", "I", 1),
-        ("reserved_a", "I", 1),
+        ("norm_groups", "I", 1),
         ("input_gain", "f", 2),
         ("eps", "d", 1),
         ("gain", "Q", 1),
@@ -149,8 +154,9 @@ OP = Record(
         ("offset2", "Q", 1),
         ("norm_weight", "Q", 1),
         ("norm_bias", "Q", 1),
-        ("codebook", "Q", 1),
-        ("reserved", "s", 32),
+        ("codebook", "Q", 1),  # or shifts, or a table
+        ("group_size", "I", 1),
+        ("reserved", "s", 28),
     )
 )
 LABEL = Record((("name_offset", "I", 1), ("name_bytes", "I", 1), ("value", "i", 1), ("reserved", "I", 1)))
@@ -166,8 +172,9 @@ RECORD_BYTES = {
     "provenance": 1,
 }
 
-OP_KINDS = ("quantize", "conv", "upsample", "max_pool", "add", "pointwise", "concat", "pad")  # numbered from 1
-WEIGHT_KINDS: tuple[WeightKind, ...] = ("twos_complement", "binary", "float32", "codebook")  # numbered from 1
+# Numbered from 1.
+OP_KINDS = ("quantize", "conv", "upsample", "max_pool", "add", "pointwise", "concat", "pad", "table", "mul")
+WEIGHT_KINDS: tuple[WeightKind, ...] = ("twos_complement", "binary", "float32", "codebook", "shifted")
 NORMALIZE: tuple[Normalize, ...] = ("none", "zscore", "window")  # numbered from 0
 ROUNDINGS: tuple[Rounding, ...] = ("half_even", "toward_zero")  # numbered from 0
 EPILOGUE, SLOPE, SECOND, INSTANCE_NORM = 1, 2, 4, 8  # flags

@@ -26,7 +26,8 @@ Size Builder::size_of(uint32_t tensor) const {
 bool Builder::same_codes(uint32_t a, uint32_t b) const {
     const Grid *x = grid_of(a), *y = grid_of(b);
     if (!x || !y) return !x && !y;
-    return x->bits == y->bits && x->is_signed == y->is_signed && x->scale == y->scale;  // rounding may differ
+    return x->bits == y->bits && x->is_signed == y->is_signed && x->scale == y->scale &&
+           x->zero_point == y->zero_point && x->dynamic == y->dynamic;  // what makes codes may differ
 }
 
 // About the largest number in a tensor before its scale.
@@ -60,6 +61,10 @@ uint32_t Builder::add_tensor(uint32_t channels, const Grid* grid, const Size& si
         record.bits = static_cast<uint8_t>(grid->bits);
         record.is_signed = grid->is_signed;
         record.rounding = grid->toward_zero;
+        record.narrow = grid->narrow;
+        record.dynamic = grid->dynamic;
+        record.zero_point = static_cast<int32_t>(grid->zero_point);
+        if (grid->narrow || grid->dynamic || grid->zero_point) needs(kMethodsVersion);
         record.scale = grid->scale;
         note.grid = *grid;
     }
@@ -77,8 +82,8 @@ FileOp Builder::start_op(uint32_t kind, const std::vector<uint32_t>& inputs) {
 }
 
 void Builder::finish_op(FileOp op, uint32_t channels, const Grid* grid, const Size& size, OpNote note) {
-    static const char* const kNames[] = {"?",   "quantize",  "conv",   "upsample", "max_pool",
-                                         "add", "pointwise", "concat", "pad"};
+    static const char* const kNames[] = {"?",         "quantize", "conv", "upsample", "max_pool", "add",
+                                         "pointwise", "concat",   "pad",  "table",    "mul"};
     const Grid copied = grid ? *grid : Grid{};  // it may lie in the vector that grows here
     writer_.name(kNames[op.kind] + std::to_string(ops_.size()), &op.name_offset, &op.name_bytes);
     writer_.operands.insert(writer_.operands.end(), note.inputs.begin(), note.inputs.end());
@@ -90,7 +95,8 @@ void Builder::finish_op(FileOp op, uint32_t channels, const Grid* grid, const Si
     for (uint32_t input : note.inputs) text += " t" + std::to_string(input);
     text += " -> t" + std::to_string(op.output) + " " + std::to_string(channels) + "x" + extents(size);
     text += !grid ? " float" : (copied.is_signed ? " s" : " u") + std::to_string(copied.bits);
-    note.text = text + (copied.toward_zero ? "z" : "") + note.text;
+    note.text = text + (copied.toward_zero ? "z" : "") + (copied.narrow ? "n" : "") + (copied.dynamic ? "d" : "") +
+                (copied.zero_point ? "+" + std::to_string(copied.zero_point) : "") + note.text;
     ops_.push_back(note);
 }
 
@@ -161,29 +167,11 @@ void Builder::pad(uint32_t source) {
     if (fits(size, channels_of(source))) finish_op(op, channels_of(source), grid_of(source), size, note);
 }
 
-void Builder::add(uint32_t source) {
-    std::vector<uint32_t> fellows;
-    for (uint32_t t = 0; t < tensors_.size(); ++t)
-        if (channels_of(t) == channels_of(source) && size_of(t) == size_of(source)) fellows.push_back(t);
-    OpNote note = {};
-    note.inputs = {source, fellows[s_.below(static_cast<uint32_t>(fellows.size()))]};
-    if (s_.chance(30)) std::swap(note.inputs[0], note.inputs[1]);
-    FileOp op = start_op(kAdd, note.inputs);
-    for (float& gain : op.input_gain) gain = s_.numbers().spread();
-    note.weight = (op.input_gain[0] < 0 ? -op.input_gain[0] : op.input_gain[0]) +
-                  (op.input_gain[1] < 0 ? -op.input_gain[1] : op.input_gain[1]);
-    const bool any_coded = grid_of(note.inputs[0]) || grid_of(note.inputs[1]);
-    const Grid grid = random_grid();
-    const Grid* target = any_coded && s_.chance(80) ? &grid : nullptr;
-    epilogue(&op, channels_of(source), level_of(source) * 2, target, true, &note);  // its sums are floats always
-    finish_op(op, channels_of(source), target, size_of(source), note);
-}
-
 void Builder::concat(uint32_t source) {
     OpNote note = {};
     uint32_t channels = 0;
     for (uint32_t t = 0; t < tensors_.size(); ++t) {
-        if (!same_codes(t, source) || !(size_of(t) == size_of(source)) || !s_.chance(60)) continue;
+        if (!same_codes(t, source) || is_dynamic(t) || !(size_of(t) == size_of(source)) || !s_.chance(60)) continue;
         note.inputs.push_back(t);
         channels += channels_of(t);
     }
@@ -195,19 +183,9 @@ void Builder::concat(uint32_t source) {
     finish_op(start_op(kConcat, note.inputs), channels, grid_of(source), size_of(source), note);
 }
 
-void Builder::pointwise(uint32_t source, const Grid* grid) {
-    OpNote note = {};
-    note.inputs = {source};
-    note.weight = 1;
-    FileOp op = start_op(kPointwise, note.inputs);
-    epilogue(&op, channels_of(source), level_of(source), grid, true, &note);
-    note.float_norm = note.float_norm && !grid_of(source);
-    finish_op(op, channels_of(source), grid, size_of(source), note);
-}
-
 void Builder::simple(uint32_t source) {
     const Grid grid = random_grid();
-    switch (s_.below(7)) {
+    switch (s_.below(10)) {
         case 0:
         case 1:
             return upsample(source);
@@ -218,10 +196,19 @@ void Builder::simple(uint32_t source) {
         case 4:
             return add(source);
         case 5:
-            return concat(source);
+            if (!is_dynamic(source)) return concat(source);
+            break;
+        case 6:
+        case 7:
+            if (!zero_of(source)) return multiply(source);
+            break;
+        case 8:
+            if (grid_of(source) && !is_dynamic(source)) return table(source);
+            break;
         default:
-            return pointwise(source, grid_of(source) ? &grid : nullptr);
+            break;
     }
+    pointwise(source, grid_of(source) ? &grid : nullptr);
 }
 
 // The output is float32; mostly the last tensor, now and then an earlier one, or the input as it is.

@@ -1,5 +1,6 @@
-// Grows a random graph operation by operation: builder.cpp has the operations, builder_conv.cpp the convolutions,
-// builder_values.cpp weights, parameters and images.
+// Grows a random graph operation by operation: builder.cpp has the graph and the operations that move codes,
+// builder_sums.cpp those that calculate, builder_conv.cpp the convolutions, builder_values.cpp parameters and images,
+// builder_weights.cpp weights.
 #ifndef UNETQ_FUZZ_BUILDER_H
 #define UNETQ_FUZZ_BUILDER_H
 
@@ -31,6 +32,8 @@ class Builder {
     void max_pool(uint32_t source);
     void pad(uint32_t source);
     void add(uint32_t source);
+    void multiply(uint32_t source);
+    void table(uint32_t source);
     void concat(uint32_t source);
     void pointwise(uint32_t source, const Grid* grid);
     void finish(uint32_t last);
@@ -45,6 +48,8 @@ class Builder {
     Grid random_grid();
     void triple(uint32_t low, uint32_t high, uint32_t neutral, uint32_t out[3]);
     std::vector<int8_t> codebook(uq::FileOp* op);
+    std::vector<uint8_t> shifts(uq::FileOp* op, uint32_t outputs, uint32_t channels);
+    void needs(uint32_t version) { writer_.version = writer_.version < version ? version : writer_.version; }
     double weights(uq::FileOp* op, uint32_t outputs, uint32_t codes, double* mean);
     void epilogue(uq::FileOp* op, uint32_t channels, double spread, const Grid* grid, bool may_norm, OpNote* note);
     std::vector<float> image(uint64_t count);
@@ -52,6 +57,8 @@ class Builder {
     Size size_of(uint32_t tensor) const;
     uint32_t channels_of(uint32_t tensor) const { return tensors_[tensor].channels; }
     const Grid* grid_of(uint32_t tensor) const { return tensors_[tensor].coded ? &tensors_[tensor].grid : nullptr; }
+    uint32_t zero_of(uint32_t tensor) const { return grid_of(tensor) ? grid_of(tensor)->zero_point : 0; }
+    bool is_dynamic(uint32_t tensor) const { return grid_of(tensor) && grid_of(tensor)->dynamic; }
     bool same_codes(uint32_t a, uint32_t b) const;
     double level_of(uint32_t tensor) const;
 

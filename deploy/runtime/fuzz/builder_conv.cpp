@@ -15,7 +15,7 @@ constexpr uint64_t kMaxOutput = 24000;
 // Other tensors on the same codes and of the same size join in: the concat that a convolution absorbs.
 std::vector<uint32_t> Builder::conv_inputs(uint32_t source) {
     std::vector<uint32_t> inputs = {source};
-    for (uint32_t t = 0; t < tensors_.size() && inputs.size() < 4; ++t)
+    for (uint32_t t = 0; t < tensors_.size() && inputs.size() < 4 && !is_dynamic(source); ++t)
         if (same_codes(t, source) && size_of(t) == size_of(source) && s_.chance(40)) inputs.push_back(t);
     if (inputs.size() > 1 && s_.chance(50)) std::swap(inputs.front(), inputs.back());
     return inputs;
@@ -92,7 +92,7 @@ void Builder::conv(uint32_t source) {
     const bool coded = grid_of(source) != nullptr;
     if ((coded && !floats_) || s_.chance(30))
         op.weight_kind =
-            s_.pick({kTwosComplement, kTwosComplement, kTwosComplement, kTwosComplement, kBinary, kCodebook});
+            s_.pick({kTwosComplement, kTwosComplement, kTwosComplement, kTwosComplement, kBinary, kCodebook, kShifted});
     else
         op.weight_kind = kFloat32;
     op.weight_bits = op.weight_kind == kFloat32    ? 32
@@ -100,11 +100,13 @@ void Builder::conv(uint32_t source) {
                      : op.weight_kind == kCodebook ? s_.between(1, 4)
                      : house_ && s_.chance(75)     ? house_weight_
                                                    : s_.between(1, 8);
+    if (op.weight_kind == kShifted && op.weight_bits < 2) op.weight_bits = 2;
     Size size = {};
     uint64_t work = 0;
     for (int attempt = 0;; ++attempt) {
         if (attempt == 4) return;
         shape_conv(&op);
+        if (op.mode == 1 && zero_of(source)) continue;
         if (!conv_size(op, size_of(source), &size)) continue;
         const uint64_t taps = static_cast<uint64_t>(op.kernel[0]) * op.kernel[1] * op.kernel[2];
         const uint64_t positions = op.mode == 1 ? size_of(source).pixels() : size.pixels();
@@ -124,7 +126,7 @@ void Builder::conv(uint32_t source) {
     for (double n = 1; n < codes; n *= 4) spread *= 2;  // about the square root of the number of products
     epilogue(&op, outputs, spread, grid, true, &note);
     note.float_norm = note.float_norm && note.float_sums;
-    static const char* const kKinds[] = {"?", "W", "binary", "float", "codebook"};
+    static const char* const kKinds[] = {"?", "W", "binary", "float", "codebook", "shifted"};
     note.text += std::string(op.mode ? " transposed " : " ") + kKinds[op.weight_kind] + std::to_string(op.weight_bits) +
                  " k" + std::to_string(op.kernel[0]) + std::to_string(op.kernel[1]) + std::to_string(op.kernel[2]) +
                  " s" + std::to_string(op.stride[0]) + std::to_string(op.stride[1]) + std::to_string(op.stride[2]) +

@@ -1,7 +1,5 @@
 #include <math.h>
 
-#include <algorithm>
-
 #include "builder.h"
 
 namespace fuzz {
@@ -24,78 +22,18 @@ Grid Builder::random_grid() {
     grid.bits = house_ && s_.chance(70) ? house_code_ : s_.between(1, 8);
     grid.is_signed = s_.chance(40);
     grid.toward_zero = s_.chance(15);
+    grid.narrow = grid.is_signed && grid.bits > 1 && s_.chance(15);
     grid.scale =
         s_.chance(70) ? ldexpf(1.0f, static_cast<int>(s_.between(0, 8)) - 6) : 0.01f + 3.0f * s_.numbers().unit();
+    if (grid.toward_zero) return grid;
+    if (!grid.is_signed && s_.chance(20)) grid.zero_point = s_.below(static_cast<uint32_t>(grid.high()) + 1);
+    grid.dynamic = !grid.zero_point && s_.chance(10);
+    if (grid.dynamic) grid.scale = 1.0f;
     return grid;
 }
 
 void Builder::triple(uint32_t low, uint32_t high, uint32_t neutral, uint32_t out[3]) {
     for (int a = 0; a < 3; ++a) out[a] = a == 0 && flat_ ? neutral : s_.between(low, high);
-}
-
-// Levels that never fall, some of them more than once, and 0 behind them.
-std::vector<int8_t> Builder::codebook(FileOp* op) {
-    const uint32_t style = s_.below(4), used = 1u << op->weight_bits;
-    std::vector<int8_t> levels(kLevels);
-    for (uint32_t i = 0; i < used; ++i) {
-        const int32_t any = static_cast<int32_t>(s_.numbers().below(256)) - 128;
-        const int32_t middle = static_cast<int32_t>(i) - static_cast<int32_t>(used / 2);
-        levels[i] = static_cast<int8_t>(style == 0 ? any / 32 : style == 1 ? middle : style == 2 ? any / 8 : any);
-    }
-    if (style == 3) levels[0] = -128, levels[used - 1] = 127;
-    std::sort(levels.begin(), levels.begin() + used);
-    op->codebook = writer_.blob(levels.data(), levels.size());
-    writer_.version = kCodebookVersion;
-    return levels;
-}
-
-// Writes the rows; returns the largest sum of |weights| of an output, and their mean size.
-double Builder::weights(FileOp* op, uint32_t outputs, uint32_t codes, double* mean) {
-    const uint32_t bits = op->weight_bits;
-    op->row_bytes = static_cast<uint32_t>((static_cast<uint64_t>(codes) * bits + 7) / 8);
-    Bytes rows(static_cast<size_t>(op->row_bytes) * outputs);
-    const int32_t low = -(1 << (bits < 32 ? bits - 1 : 0)), high = bits < 32 ? (1 << (bits - 1)) - 1 : 0;
-    const uint32_t style = s_.below(12);
-    Random& numbers = s_.numbers();
-    const std::vector<int8_t> levels = op->weight_kind == kCodebook ? codebook(op) : std::vector<int8_t>();
-    double largest = 0, total = 0;
-    for (uint32_t o = 0; o < outputs; ++o) {
-        uint8_t* row = rows.data() + static_cast<size_t>(o) * op->row_bytes;
-        double sum = 0;
-        for (uint32_t i = 0; i < codes; ++i) {
-            if (op->weight_kind == kFloat32) {
-                const float value = numbers.spread();
-                memcpy(row + i * sizeof value, &value, sizeof value);
-                sum += fabs(static_cast<double>(value));
-                continue;
-            }
-            int32_t code = low + static_cast<int32_t>(numbers.below(static_cast<uint32_t>(high - low) + 1));
-            if (style == 0) code = low;
-            if (style == 1) code = high;
-            if (style == 2) code = numbers.chance(50) ? low : high;
-            if (style == 3) code = numbers.chance(80) ? 0 : code;
-            if (style == 4) code = code > 0 ? 1 : code < 0 ? -1 : 0;
-            if (style >= 5 && style <= 7 && bits > 1 && code == low) code = low + 1;  // symmetric, as training makes it
-            if (style == 8) code = o % 2 ? low : high;
-            uint32_t field = static_cast<uint32_t>(code) & ((1u << bits) - 1);
-            if (op->weight_kind == kBinary) {
-                field = style == 0 ? 0 : style == 1 ? 1 : static_cast<uint32_t>(numbers.next() & 1);
-                code = field ? 1 : -1;
-            }
-            const uint64_t at = static_cast<uint64_t>(i) * bits;
-            for (uint32_t b = 0; b < bits; ++b)
-                if (field >> b & 1) row[(at + b) / 8] |= static_cast<uint8_t>(1u << (at + b) % 8);
-            if (op->weight_kind == kCodebook) code = levels[field];
-            sum += code < 0 ? -code : code;
-        }
-        total += sum;
-        if (sum > largest) largest = sum;
-    }
-    *mean = total / (static_cast<double>(codes) * outputs);
-    op->weight = writer_.blob(rows.data(), rows.size());
-    op->weight_scale_count = s_.chance(50) ? 1 : outputs;
-    op->weight_scale = writer_.floats(std::vector<float>(op->weight_scale_count, 1.0f));
-    return largest;
 }
 
 // Arrays that bring sums of about spread onto the grid: half of them well inside, some far beyond, some hostile.
@@ -126,8 +64,11 @@ void Builder::epilogue(FileOp* op, uint32_t channels, double spread, const Grid*
         if (factor > note->slope) note->slope = factor;
     }
     if (norm) {
-        gain.assign(channels, s_.pick({0.01f, 1.0f, 1e-6f}));
-        offset.assign(channels, 0.0f);
+        const uint32_t divisor = s_.pick({1u, 2u, 3u, 4u, 8u, 16u, channels});
+        op->norm_groups = s_.chance(50) ? (channels % divisor ? 1 : divisor) : 0;
+        if (op->norm_groups) needs(kMethodsVersion);
+        if (op->norm_groups == 0 || s_.chance(70)) gain.assign(channels, s_.pick({0.01f, 1.0f, 1e-6f}));
+        if (op->norm_groups == 0 || s_.chance(30)) offset.assign(channels, 0.0f);
     }
     op->flags = kEpilogue | (slopes ? kSlope : 0u) | (second ? kSecond : 0u) | (norm ? kInstanceNorm : 0u);
     op->gain = writer_.floats(gain);
@@ -142,7 +83,7 @@ void Builder::epilogue(FileOp* op, uint32_t channels, double spread, const Grid*
         op->norm_weight = writer_.floats(weight);
         op->norm_bias = writer_.floats(bias);
         note->float_norm = true;
-        note->text += " norm";
+        note->text += " norm" + std::to_string(op->norm_groups);
     }
 }
 

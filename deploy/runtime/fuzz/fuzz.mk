@@ -19,7 +19,7 @@ TSAN := -O1 -g -fsanitize=thread
 FUZZ_CXX ?= $(firstword $(foreach c,clang++ $(foreach v,22 21 20 19 18 17 16 15 14,clang++-$(v)),$(shell command -v $(c) 2>/dev/null)))
 FUZZ_DRIVER ?= main
 FUZZ_LINK ?=
-FUZZ_PARTS := model_writer mutate session builder builder_conv builder_values
+FUZZ_PARTS := model_writer mutate session builder builder_sums builder_conv builder_values builder_weights
 FUZZ_OBJECTS := $(FUZZ_PARTS:%=$(BUILD)/fuzz/%.o) $(FUZZ_DRIVER:%=$(BUILD)/fuzz/%.o)
 
 .PHONY: fuzz fuzz-run fuzz-programs asan-programs tsan-programs sanitize tsan

@@ -35,18 +35,20 @@ std::vector<double> tolerances(const Graph& graph, const Outcome& scalar) {
     for (size_t i = 0; i < graph.ops.size(); ++i) {
         const OpNote& op = graph.ops[i];
         const TensorNote& out = graph.tensors[op.output];
-        double before = 0, reach = 0;
+        double before = 0, reach = 0, both = 0;
         for (uint32_t input : op.inputs) {
             before = tensor[input] > before ? tensor[input] : before;
             const TensorNote& note = graph.tensors[input];
             const double most = note.coded ? 256 : range[input];
             reach = most > reach ? most : reach;
+            both += most;
         }
         double now = before;
         const bool has_sums = op.kind == uq::kConv || op.kind == uq::kAdd || op.kind == uq::kPointwise ||
-                              (op.kind == uq::kUpsample && op.weight > 0 && op.slope > 0);
+                              op.kind == uq::kMul || (op.kind == uq::kUpsample && op.weight > 0 && op.slope > 0);
         if (op.float_sums) now = before + kTolerance * reach;
-        if (has_sums && now > 0) now = now * op.weight * op.slope;
+        // A difference in one factor is multiplied by the other.
+        if (has_sums && now > 0) now = now * (op.kind == uq::kMul ? both : op.weight) * op.slope;
         if (!out.coded) range[op.output] = largest(scalar.values[i]);
         if (now > 0 && !out.coded) now += kTolerance * range[op.output];
         if (now != now || op.float_norm || (now > 0 && (out.coded || op.slope == 0) && has_sums) ||

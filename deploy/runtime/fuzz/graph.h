@@ -14,9 +14,12 @@ struct Grid {
     uint32_t bits;
     bool is_signed;
     bool toward_zero;
+    bool narrow;
+    bool dynamic;
+    uint32_t zero_point;
     float scale;
 
-    int32_t low() const { return is_signed ? -(1 << (bits - 1)) + (toward_zero ? 1 : 0) : 0; }
+    int32_t low() const { return is_signed ? -(1 << (bits - 1)) + (toward_zero || narrow ? 1 : 0) : 0; }
     int32_t high() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
     double reach() const { return (high() - low() + 1) * static_cast<double>(scale); }
 };

@@ -1,7 +1,7 @@
 """Writes the seed corpus: ``make_corpus.py path/to/fuzz_run``. The same program makes the same files.
 
 ``corpus/run`` holds decisions for the graph generator; ``corpus/loader`` the smallest of its models that together have
-every kind of operation, two and three dimensions, every kind of weights, transposition and instance norm.
+every kind of operation, of grid and of weights, two and three dimensions, transposition, instance and group norm.
 """
 
 import random
@@ -13,17 +13,24 @@ from pathlib import Path
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 CANDIDATES = 400
-OPS, OP_BYTES = 2, 256  # the section's place in the table, the size of its records
+TENSORS, TENSOR_BYTES = 1, 32  # the section's place in the table, the size of its records
+OPS, OP_BYTES = 2, 256
 
 
 def features(model: bytes) -> set[str]:
     """What a model has, from its records (FORMAT.md)."""
     offset, size = struct.unpack_from("<QQ", model, 64 + OPS * 32 + 8)
+    tensors, tensor_bytes = struct.unpack_from("<QQ", model, 64 + TENSORS * 32 + 8)
     found = {f"rank {struct.unpack_from('<I', model, struct.unpack_from('<Q', model, 64 + 8)[0])[0]}"}
     for at in range(offset, offset + size, OP_BYTES):
         kind, mode, weights, flags = (struct.unpack_from("<I", model, at + field)[0] for field in (0, 100, 108, 136))
         found |= {f"kind {kind} mode {mode}"} | {f"kind {kind} flag {bit}" for bit in (2, 4, 8) if flags & bit}
         found |= {f"weights {weights}"} if kind == 2 else set()
+        found |= {"group norm"} if struct.unpack_from("<I", model, at + 140)[0] else set()
+    for at in range(tensors, tensors + tensor_bytes, TENSOR_BYTES):
+        zero_point, narrow, dynamic = struct.unpack_from("<iBB", model, at + 20)
+        names = {"zero-point": zero_point, "narrow": narrow, "dynamic": dynamic}
+        found |= {name for name, there in names.items() if there}
     return found
 
 

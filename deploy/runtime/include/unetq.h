@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 /* Grows when a function or a field is added; the meaning of what exists does not change. */
-#define UQ_API_VERSION 2
+#define UQ_API_VERSION 3
 #define UQ_ARENA_ALIGNMENT 64
 #define UQ_MODEL_ALIGNMENT 8
 #define UQ_MAX_THREADS 64
@@ -110,12 +110,14 @@ typedef struct uq_tensor_info {
     size_t struct_bytes;
     const char* name;
     uint32_t channels;
-    uint32_t bits;      /* 1 to 8, or 32 for float32 */
-    uint32_t is_signed; /* codes only */
-    float scale;        /* codes only: value = code * scale */
+    uint32_t bits;       /* 1 to 8, or 32 for float32 */
+    uint32_t is_signed;  /* codes only */
+    float scale;         /* codes only: value = (code - zero_point) * scale; 1 where is_dynamic */
+    int32_t zero_point;  /* codes only: the code of the value 0. Since version 3, as is_dynamic */
+    uint32_t is_dynamic; /* codes only: the scale is found for each image */
 } uq_tensor_info;
 
-/* Fills *info for tensor index. Returns UQ_OK or UQ_BAD_ARGUMENT. */
+/* Fills *info for tensor index, as far as its struct_bytes say that it goes. Returns UQ_OK or UQ_BAD_ARGUMENT. */
 UQ_API uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_info* info);
 
 typedef struct uq_op_info {

@@ -139,7 +139,7 @@ uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_i
         return uq::fail(UQ_BAD_ARGUMENT,
                         "uq_model_get_tensor: tensor %u; there are %zu, counted from 0. Ask for one of them.", index,
                         model ? model->tensors.size() : 0);
-    if (info->struct_bytes < sizeof *info)
+    if (info->struct_bytes < offsetof(uq_tensor_info, zero_point))  // as version 2 has it
         return uq::fail(UQ_BAD_ARGUMENT,
                         "uq_model_get_tensor: struct_bytes %zu; set it to sizeof(uq_tensor_info), %zu.",
                         info->struct_bytes, sizeof *info);
@@ -149,12 +149,15 @@ uq_status uq_model_get_tensor(const uq_model* model, uint32_t index, uq_tensor_i
     info->bits = tensor.bits;
     info->is_signed = tensor.is_signed;
     info->scale = tensor.scale;
+    if (info->struct_bytes < sizeof *info) return UQ_OK;
+    info->zero_point = tensor.zero_point;
+    info->is_dynamic = tensor.dynamic;
     return UQ_OK;
 }
 
 uq_status uq_model_get_op(const uq_model* model, uint32_t index, uq_op_info* info) {
-    static const char* const kKinds[] = {"",    "quantize",  "convolution", "upsample", "max-pool",
-                                         "add", "pointwise", "concat",      "pad"};
+    static const char* const kKinds[] = {"",          "quantize", "convolution", "upsample", "max-pool", "add",
+                                         "pointwise", "concat",   "pad",         "table",    "multiply"};
     static const char* const kSchemes[] = {"direct", "winograd", "words", "float32", "bit-serial", "look-up"};
     if (!model || !info || index >= model->ops.size())
         return uq::fail(UQ_BAD_ARGUMENT,

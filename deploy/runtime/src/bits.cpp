@@ -8,8 +8,8 @@
 //                                                sum w u = sum_j 2^j (P((u_j & p) | (~u_j & n)) - P(n))
 //
 // (where w = -1, ~u - 1 = -u). The first and the last have a constant that the start value takes, beside
-// -offset * sum(w), the surplus of the offset; the padding holds the offset itself, which is the value 0. Channels that
-// fill up a word of 32 are 0 in weights and codes and count nothing.
+// -offset * sum(w), the surplus of the offset; the padding holds zero-point + offset, which is the value 0. Channels
+// that fill up a word of 32 are 0 in weights and codes and count nothing.
 //
 // Where there are so few output channels that all bits of their weights fit into the 16 of a block, of whatever width
 // (a network's last layer), every bit of the weights counts as an output channel of its own, and the sums of an output

@@ -11,15 +11,18 @@
 namespace uq {
 
 constexpr uint8_t kMagic[8] = {0x89, 'U', 'Q', 'M', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kVersion = 2;          // the newest that is read; older ones are read too
+constexpr uint32_t kVersion = 3;          // the newest that is read; older ones are read too
 constexpr uint32_t kCodebookVersion = 2;  // the first that has codebooks
+constexpr uint32_t kMethodsVersion = 3;   // and zero-points, narrow and dynamic grids, table, mul, norm groups, shifts
 constexpr uint32_t kMaxChannels = 1u << 16;
 constexpr uint32_t kMaxExtent = 1u << 16;
 constexpr uint32_t kMaxCount = 1u << 12;
 constexpr uint32_t kMaxName = 1u << 12;
 constexpr uint32_t kMaxPhases = 512;
 constexpr uint64_t kMaxReach = 1u << 30;
-constexpr uint32_t kLevels = 16;  // int8 places of a codebook
+constexpr uint32_t kLevels = 16;       // int8 places of a codebook
+constexpr uint32_t kTableBytes = 256;  // a code each
+constexpr uint32_t kMaxShift = 7;      // of a group of weights
 
 enum Section : uint32_t {
     kProgram = 0,
@@ -33,9 +36,21 @@ enum Section : uint32_t {
     kSectionCount
 };
 
-enum OpKind : uint32_t { kQuantize = 1, kConv, kUpsample, kMaxPool, kAdd, kPointwise, kConcat, kPad, kOpKindEnd };
+enum OpKind : uint32_t {
+    kQuantize = 1,
+    kConv,
+    kUpsample,
+    kMaxPool,
+    kAdd,
+    kPointwise,
+    kConcat,
+    kPad,
+    kTable,
+    kMul,
+    kOpKindEnd
+};
 
-enum WeightKind : uint32_t { kTwosComplement = 1, kBinary = 2, kFloat32 = 3, kCodebook = 4 };
+enum WeightKind : uint32_t { kTwosComplement = 1, kBinary = 2, kFloat32 = 3, kCodebook = 4, kShifted = 5 };
 
 enum EpilogueFlags : uint32_t { kEpilogue = 1, kSlope = 2, kSecond = 4, kInstanceNorm = 8 };
 
@@ -84,7 +99,9 @@ struct FileTensor {
     uint8_t rounding;
     float scale;
     int32_t zero_point;
-    uint8_t reserved[8];
+    uint8_t narrow;
+    uint8_t dynamic;
+    uint8_t reserved[6];
 };
 
 struct FileOp {
@@ -109,7 +126,7 @@ struct FileOp {
     uint64_t weight;
     uint64_t weight_scale;
     uint32_t flags;
-    uint32_t reserved_a;
+    uint32_t norm_groups;
     float input_gain[2];
     double eps;
     uint64_t gain;
@@ -119,8 +136,9 @@ struct FileOp {
     uint64_t offset2;
     uint64_t norm_weight;
     uint64_t norm_bias;
-    uint64_t codebook;
-    uint8_t reserved[32];
+    uint64_t codebook;  // or shifts, or a table
+    uint32_t group_size;
+    uint8_t reserved[28];
 };
 
 struct FileLabel {

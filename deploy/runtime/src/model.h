@@ -17,20 +17,27 @@ struct Tensor {
     bool toward_zero;
     uint8_t bits;          // 32 for float32
     uint8_t storage_bits;  // 1, 2, 4, 8 or 32
+    bool narrow;           // symmetric: without the lowest code
+    bool dynamic;          // the scale is found for each image, as it is made
+    int32_t zero_point;    // the code of the value 0
     float scale;
 
     // The first three are about codes only.
-    // A grid that rounds toward zero is sign and magnitude: it has no lowest code.
-    int32_t low() const { return is_signed ? -(1 << (bits - 1)) + (toward_zero ? 1 : 0) : 0; }
+    // A grid that rounds toward zero is sign and magnitude: it has no lowest code either.
+    int32_t low() const { return is_signed ? -(1 << (bits - 1)) + (toward_zero || narrow ? 1 : 0) : 0; }
     int32_t high() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
     // Added to a code to make it non-negative.
     int32_t code_offset() const { return is_signed ? 1 << (bits - 1) : 0; }
     uint64_t pixel_bytes() const { return (static_cast<uint64_t>(channels) * storage_bits + 7) / 8; }
     // 1 / scale rounded once to float32, as fixedpoint.py has it.
     Target target() const {
-        if (is_float) return Target{true, false, 0.0f, 0.0f, 0.0f};
-        return Target{false, toward_zero, static_cast<float>(1.0 / static_cast<double>(scale)),
-                      static_cast<float>(low()), static_cast<float>(high())};
+        if (is_float) return Target{true, false, 0.0f, 0.0f, 0.0f, 0};
+        return Target{false,
+                      toward_zero,
+                      static_cast<float>(1.0 / static_cast<double>(scale)),
+                      static_cast<float>(low() - zero_point),
+                      static_cast<float>(high() - zero_point),
+                      static_cast<uint8_t>(zero_point)};
     }
 };
 
@@ -39,6 +46,7 @@ struct Epilogue {
     const float* norm_weight;  // null without instance norm
     const float* norm_bias;
     double eps;
+    uint32_t group_channels;  // that are normalised together; 0: each by itself, without the offset
 };
 
 // How a convolution is computed. kBytes: the chosen ByteConv, tap by tap. kWinograd: the chosen ByteConv on transformed
@@ -82,6 +90,7 @@ struct Conv {
     uint32_t group_inputs;     // input channels of one convolution group
     uint32_t group_outputs;
     uint32_t blocks;
+    uint32_t together;  // blocks that hold whole groups of a group norm, where more than one is needed; else 0
     uint32_t output_step[3];
     uint32_t input_step[3];
     BitForm form;                         // of kBits
@@ -151,7 +160,9 @@ struct Op {
     uint32_t weight_kind;
     uint32_t row_bytes;
     const uint8_t* weights;
-    const int8_t* levels;  // 16, by weight code, of weights that are not two's complement; else null
+    const int8_t* levels;     // 16, by weight code, of weights that are not two's complement; else null
+    Array<uint8_t> expanded;  // weights that the file holds in another form
+    const uint8_t* table;     // of a table: 256 codes, by the low byte of the code that enters
     float input_gain[2];
     bool has_epilogue;
     bool saturates_at_zero;  // a ReLU that its codes' lower end stands for

@@ -1,7 +1,7 @@
 // Where every tensor and working memory lies. Each lives from the operation that makes it to the last that reads it.
 // An upsampling whose only reader is a convolution has no tensor: the convolution makes its rows as it needs them. And
 // what an operation reads for the last time it may overwrite, where its order of rows allows.
-#include "ops/ops.h"
+#include "ops/dynamic.h"
 #include "ops/window.h"
 #include "placement.h"
 
@@ -43,7 +43,8 @@ uq_status make_sizes(uq_layout* layout, const uint32_t size[3]) {
         Place& out = layout->places[op.output];
         for (uint32_t k = 1; k < op.input_count; ++k) {
             const Place& other = layout->places[op.inputs[k]];
-            if (memcmp(first.size, other.size, sizeof first.size) != 0)
+            const bool spreads = op.kind == kMul && pixels(other.size) == 1;  // one pixel for all
+            if (!spreads && memcmp(first.size, other.size, sizeof first.size) != 0)
                 return fail(
                     UQ_BAD_SIZE,
                     "%.80s: its inputs are %u x %u x %u and %u x %u x %u for this image. Choose another image size.",
@@ -167,6 +168,9 @@ class Lifetimes {
             const uint32_t at = host_of(*layout_, static_cast<uint32_t>(i));
             if (!items_.append(Item{padded(shared) + bytes, 0, at, at, kNoItem, 0})) return no_memory();
         }
+        const uint64_t scales = padded(scales_bytes(*layout_));
+        if (scales && !items_.append(Item{scales, 0, 0, static_cast<uint32_t>(ops - 1), kNoItem, 0}))
+            return no_memory();
         return UQ_OK;
     }
 
@@ -176,7 +180,10 @@ class Lifetimes {
         if (arena > SIZE_MAX / 2)
             return fail(UQ_BAD_SIZE, "the arena would take more memory than can be addressed. Use a smaller image.");
         for (size_t i = 0; i < owner_.size(); ++i) layout_->places[owner_[i]].offset = items_[i].offset;
+        const size_t scales = owner_.size() + model_.ops.size();
+        if (scales < items_.size()) layout_->scales_offset = items_[scales].offset;
         uq_layout_info& info = layout_->info;
+        info.peak_tensor_bytes = info.peak_work_bytes = info.work_units = 0;
         for (size_t i = 0; i < model_.ops.size(); ++i) {
             const Item& work = items_[owner_.size() + i];
             layout_->work_offset[i] = work.offset;
@@ -185,7 +192,8 @@ class Lifetimes {
                 if (items_[k].first <= i && i <= items_[k].last) alive += layout_->places[owner_[k]].bytes;
             if (alive > info.peak_tensor_bytes) info.peak_tensor_bytes = alive;
             if (work.bytes > info.peak_work_bytes) info.peak_work_bytes = work.bytes;
-            info.work_units += layout_->fused[i] ? 0 : work_units(model_.ops[i], layout_->places.data());
+            const uint64_t units = layout_->fused[i] ? 0 : work_units(model_.ops[i], layout_->places.data());
+            info.work_units += finds_scale(model_, model_.ops[i]) ? 2 * units : units;
         }
         info.arena_bytes = arena;
         return UQ_OK;
@@ -241,6 +249,26 @@ uq_status place_all(uq_layout* layout) {
     return status == UQ_OK ? lifetimes.place() : status;
 }
 
+// Convolutions onto dynamic grids keep their sums from the first run to the second where the arena does not grow by it.
+uq_status keep_sums(uq_layout* layout) {
+    constexpr size_t kMostOps = 512;  // of a model that is planned several times
+    const uq_model& model = *layout->model;
+    uq_status status = UQ_OK;
+    for (size_t i = 0; i < model.ops.size() && model.ops.size() <= kMostOps; ++i) {
+        const Op& op = model.ops[i];
+        if (op.kind != kConv || !finds_scale(model, op) || op.epilogue.norm_weight) continue;
+        const uint64_t arena = layout->info.arena_bytes;
+        layout->kept[i] = 1;
+        if (shared_bytes(*layout, op) < arena) {
+            status = place_all(layout);
+            if (status == UQ_OK && layout->info.arena_bytes <= arena) continue;
+        }
+        layout->kept[i] = 0;
+        status = place_all(layout);
+    }
+    return status;
+}
+
 void fill_info(uq_layout* layout) {
     const uq_model& model = *layout->model;
     uq_layout_info& info = layout->info;
@@ -267,7 +295,8 @@ uq_status plan(uq_layout* layout, const uint32_t size[3]) {
     choose_fused(layout);
     choose_pools(layout);
     fill_info(layout);
-    return place_all(layout);
+    status = place_all(layout);
+    return status == UQ_OK ? keep_sums(layout) : status;
 }
 
 }  // namespace
@@ -318,7 +347,8 @@ uq_status uq_plan_threads(const uq_model* model, uint32_t depth, uint32_t height
     const size_t tensors = model->tensors.size(), ops = model->ops.size();
     uq_status status = UQ_OK;
     if (!fresh->places.allocate(tensors) || !fresh->maker.allocate(tensors) || !fresh->reader.allocate(tensors) ||
-        !fresh->work_offset.allocate(ops) || !fresh->fused.allocate(ops) || !fresh->pool.allocate(ops))
+        !fresh->work_offset.allocate(ops) || !fresh->fused.allocate(ops) || !fresh->kept.allocate(ops) ||
+        !fresh->pool.allocate(ops))
         status = uq::fail(UQ_NO_MEMORY, "uq_plan: no memory for the layout. Free some first.");
     const uint32_t size[3] = {depth, height, width};
     if (status == UQ_OK) status = uq::plan(fresh, size);

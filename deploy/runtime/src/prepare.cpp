@@ -2,8 +2,9 @@
 // the start values of its sums and its flush points.
 //
 // Codes enter the kernels as code + entry_offset, so that they are bytes of the kernel's signedness; the padding holds
-// entry_offset itself, which is the value 0. Every output then sums w * (a + entry_offset) over all taps of its phase,
-// border or not, and the start value -entry_offset * sum(w) takes the surplus away exactly. Sums may wrap in between:
+// the zero-point in the same way, which is the value 0. Every output then sums w * (a + entry_offset) over all taps of
+// its phase, border or not, and the start value -entry_offset * sum(w) takes the surplus away exactly. (What a
+// zero-point adds is in the epilogue's offset; the bounds hold as it is a code.) Sums may wrap in between:
 // they are added modulo 2^32, and the final value is within int32 (checked here).
 //
 // Winograd: entering codes span s = high - low. A transformed code is a sum of two differences of such, within -2s ...

@@ -2,28 +2,31 @@
 #include <math.h>
 
 #include "ops/conv_shape.h"
-#include "ops/ops.h"
+#include "ops/dynamic.h"
 #include "pool.h"
 
 namespace uq {
 namespace {
 
-bool execute(Run* run, const Op& op, uint32_t pass, uint8_t* shared, uint8_t* work, Share share) {
+bool execute(Run* run, const Op& op, Turn turn, uint8_t* shared, uint8_t* work, Share share) {
     switch (op.kind) {
         case kQuantize:
             return run_quantize(run, op, work, share);
         case kConv:
-            return run_conv(run, op, pass, shared, work, share);
+            return run_conv(run, op, turn, shared, work, share);
         case kMaxPool:
             return run_max_pool(run, op, work, share);
         case kUpsample:
             return op.mode == 1 ? run_rowwise(run, op, work, share) : run_copy(run, op, work, share);
         case kAdd:
+        case kMul:
         case kPointwise:
             return run_rowwise(run, op, work, share);
         case kConcat:
         case kPad:
             return run_copy(run, op, work, share);
+        case kTable:
+            return run_table(run, op, work, share);
         case kOpKindEnd:
             break;
     }
@@ -42,8 +45,8 @@ struct Round {
     uint8_t* shared;
     uint8_t* work;  // of the first thread; the others' follow
     uint64_t work_bytes;
-    uint32_t pass;  // of a convolution
-    bool weights;   // they are unpacked before the pass
+    Turn turn;     // of a convolution
+    bool weights;  // they are unpacked before the pass
 };
 
 void run_share(void* context, uint32_t part) {
@@ -51,9 +54,9 @@ void run_share(void* context, uint32_t part) {
     const Share share = {part, round.run->layout->threads};
     uint8_t* work = round.work + part * round.work_bytes;
     if (round.weights)
-        prepare_conv_weights(round.run, *round.op, round.pass, round.shared, work, share);
+        prepare_conv_weights(round.run, *round.op, round.turn.pass, round.shared, work, share);
     else
-        execute(round.run, *round.op, round.pass, round.shared, work, share);
+        execute(round.run, *round.op, round.turn, round.shared, work, share);
 }
 
 // The next use of the arena cuts it differently.
@@ -66,6 +69,24 @@ void forget_red_zones(const uq_layout& layout, uint8_t* arena) {
 #endif
 }
 
+// All of one operation.
+void run_rounds(Round* round, uq_pool* pool) {
+    const Run& run = *round->run;
+    const uq_layout& layout = *run.layout;
+    const Op& op = *round->op;
+    const uint32_t passes = op.kind == kConv ? conv_passes(op.conv) : 1, stages = conv_stages(op);
+    for (round->turn.pass = 0; round->turn.pass < passes && !run.cancelled; ++round->turn.pass) {
+        round->weights = op.kind == kConv && (run.looking || !layout.keeps_sums(op));
+        forget_red_zones(layout, run.arena);
+        if (round->weights) run_parts(pool, layout.threads, run_share, round);
+        round->weights = false;
+        for (round->turn.stage = 0; round->turn.stage < stages && !run.cancelled; ++round->turn.stage) {
+            forget_red_zones(layout, run.arena);
+            run_parts(pool, layout.threads, run_share, round);
+        }
+    }
+}
+
 // False when the run was cancelled.
 bool run_operation(Run* run, uint32_t index) {
     const uq_layout& layout = *run->layout;
@@ -73,18 +94,16 @@ bool run_operation(Run* run, uint32_t index) {
     if (layout.fused[index]) return true;
     const uint32_t maker = layout.maker[op.inputs[0]];
     if (maker != kNoOp && layout.pool[maker] == index) return true;  // done with the convolution's rows
-    Round round = {run, &op, run->arena + layout.work_offset[index], nullptr, padded(work_bytes(layout, op)), 0, false};
+    Round round = {run, &op,  run->arena + layout.work_offset[index], nullptr, padded(work_bytes(layout, op)),
+                   {},  false};
     round.work = round.shared + padded(shared_bytes(layout, op));
     uq_pool* pool = pool_of(run->options);
-    const uint32_t passes = op.kind == kConv ? conv_passes(op.conv) : 1;
-    for (; round.pass < passes && !run->cancelled; ++round.pass) {
-        round.weights = op.kind == kConv;
-        forget_red_zones(layout, run->arena);
-        if (round.weights) run_parts(pool, layout.threads, run_share, &round);
-        round.weights = false;
-        forget_red_zones(layout, run->arena);
-        run_parts(pool, layout.threads, run_share, &round);
+    if (finds_scale(*layout.model, op)) {
+        start_looking(run);
+        run_rounds(&round, pool);
+        stop_looking(run, op);
     }
+    run_rounds(&round, pool);
     // What the other threads did last, so that progress ends at its total.
     if (layout.threads > 1 && !run->cancelled) run->advance(0, Share{0, layout.threads});
     return !run->cancelled;
@@ -211,8 +230,8 @@ uq_status check_call(const uq_layout* layout, const void* arena, uint64_t arena_
 
 }  // namespace
 
-uint64_t shared_bytes(const uq_layout&, const Op& op) {
-    return op.kind == kConv ? conv_shared_bytes(op) : 0;
+uint64_t shared_bytes(const uq_layout& layout, const Op& op) {
+    return op.kind == kConv ? conv_shared_bytes(layout, op) : 0;
 }
 
 uint64_t work_bytes(const uq_layout& layout, const Op& op) {
@@ -229,11 +248,14 @@ uint64_t work_bytes(const uq_layout& layout, const Op& op) {
         case kUpsample:
             return op.mode == 1 ? rowwise_work_bytes(model, op, input, output) : copy_work_bytes(model, op, output);
         case kAdd:
+        case kMul:
         case kPointwise:
             return rowwise_work_bytes(model, op, input, output);
         case kConcat:
         case kPad:
             return copy_work_bytes(model, op, output);
+        case kTable:
+            return table_work_bytes(model, op, output);
         case kOpKindEnd:
             break;
     }
@@ -247,6 +269,8 @@ extern "C" uq_status uq_run(const uq_layout* layout, void* arena, uint64_t arena
     uq_status status = uq::check_call(layout, arena, arena_bytes, input, input_count, output, output_count, options);
     if (status != UQ_OK) return status;
     uq::Run run = {layout, layout->model, static_cast<uint8_t*>(arena), input, output, options, 0, false};
+    uq::Carver carver(run.arena + layout->scales_offset);
+    run.scales = uq::carve_scales(*layout, &carver);
     uq::copy_input(run);
     for (uint32_t i = 0; i < layout->model->ops.size(); ++i) {
         const bool finished = uq::run_operation(&run, i);

@@ -41,8 +41,12 @@ struct uq_layout {
     uq::Array<uint8_t> fused;    // an operation each: its only reader makes its rows as it needs them
     uq::Array<uint32_t> maker;   // a tensor each: the operation that makes it, or kNoOp
     uq::Array<uint32_t> reader;  // a tensor each: the operation that reads it, if one does so once, or kNoOp
+    uint64_t scales_offset;      // of what dynamic grids need in the arena
+    uq::Array<uint8_t> kept;     // an operation each: it runs twice, and has room to keep its sums in between
     uq::Array<uint32_t> pool;    // a convolution each: the max-pool that takes its rows as they are finished, or kNoOp
     uq_layout_info info;
+
+    bool keeps_sums(const uq::Op& op) const { return kept[static_cast<size_t>(&op - model->ops.data())] != 0; }
 
     // The fused operation that makes a tensor; null where the tensor lies in memory.
     const uq::Op* fused_maker(uint32_t tensor) const {

@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#include "ops/dynamic.h"
+
 namespace uq {
 namespace {
 
@@ -42,7 +44,9 @@ bool monotone(const Op& op, const Target& target) {
 
 bool integer_sums(const uq_model& model, const Op& op) {
     if (op.epilogue.norm_weight || model.tensors[op.inputs[0]].is_float) return false;
+    if (model.tensors[op.output].dynamic || reads_scale(model, op)) return false;  // nothing to bisect before a run
     if (op.kind == kConv) return op.conv.scheme != Scheme::kFloat;
+    if (op.kind == kMul) return !model.tensors[op.inputs[1]].is_float;
     return op.kind == kPointwise || (op.kind == kUpsample && op.mode == 1);
 }
 

@@ -1,6 +1,7 @@
 /* Everything that a caller can do wrong with a good model: a status, a sentence with a remedy, and no harm done.
  * usage: errors MODEL, a 2-D one that takes several sizes. Also for 32-bit processors, where sizes overflow sooner. */
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +197,15 @@ static void indices(const uq_model* model, const uq_layout* layout, const uq_mod
     expect(uq_model_get_tensor(model, 0, &tensor), UQ_BAD_ARGUMENT, "tensor info without struct_bytes");
     tensor.struct_bytes = sizeof tensor;
     expect(uq_model_get_tensor(model, about->tensor_count, &tensor), UQ_BAD_ARGUMENT, "a tensor too many");
+#if UQ_API_VERSION >= 3
+    tensor.zero_point = 77; /* a caller of version 2 has no such field */
+    tensor.struct_bytes = offsetof(uq_tensor_info, zero_point);
+    expect(uq_model_get_tensor(model, 0, &tensor), UQ_OK, "tensor info of version 2");
+    if (!tensor.name || tensor.zero_point != 77) fail("tensor info of version 2", "another field was written");
+    tensor.struct_bytes = sizeof tensor;
+    expect(uq_model_get_tensor(model, 0, &tensor), UQ_OK, "tensor info of version 3");
+    if (tensor.zero_point != 0) fail("tensor info of version 3", "the zero-point was not written");
+#endif
     expect(uq_model_get_label(model, UINT32_MAX, NULL, NULL), UQ_BAD_ARGUMENT, "a label too many");
     expect(uq_layout_get_tensor(layout, about->tensor_count, NULL, NULL), UQ_BAD_ARGUMENT, "a place too many");
     expect(uq_layout_get_tensor(NULL, 0, NULL, NULL), UQ_BAD_ARGUMENT, "a place of nothing");

@@ -39,6 +39,9 @@ struct ConvTile {
     const int32_t* start;  // [16]: what the sums begin with; null: they are added to
     void* sums;            // [pixel][16]: int32, or float32 for conv_w32a32
 
+    // The pixels' origins lie this many bytes apart, all of them; 0: pixel_offsets says it all.
+    uint32_t pixel_stride = 0;
+
     // The same pixels against one more block, where ByteConv::pairs: its weights, start and sums lie so far behind.
     bool pair = false;
     size_t weight_stride = 0;  // bytes
@@ -136,13 +139,15 @@ struct EpilogueArrays {
     const float* offset2;
 };
 
-// Where real numbers go: float32 as they are, or codes.
+// Where real numbers go: float32 as they are, or codes. low and high are those of the grid less its zero-point, which
+// is added to what was saturated and rounded; it is 0 but on unsigned grids that round half to even.
 struct Target {
     bool is_float;
     bool toward_zero;
     float inverse_scale;
     float low;
     float high;
+    uint8_t zero_point;
 };
 
 // Rows of codes at rest: channels at storage_bits (1, 2, 4, 8) each, every pixel padded to a byte.

@@ -10,6 +10,7 @@
 // Threads take strips of their own, or blocks of their own where there are too few strips; either way nothing that one
 // writes is read by another.
 #include "bits.h"
+#include "dynamic.h"
 #include "winograd.h"
 
 namespace uq {
@@ -39,27 +40,35 @@ class ConvRun {
           work_(work),
           which_(which),
           window_(run, op, work),
-          target_(run->model->tensors[op.output].target()) {
+          target_(run_target(*run, op)),
+          epilogue_(scaled_epilogue(*run, op, work.scaled_gain)) {
         if (op.saturates_at_zero) target_.low = 0.0f;
     }
 
-    bool plain() {
+    // Where sums are kept, the first of two runs leaves them in `shared`, and the second one only finishes them.
+    bool plain(const SharedSums& shared) {
+        const bool kept = run_->layout->keeps_sums(op_), made = kept && !run_->looking;
+        uint64_t kept_end = 0;
         for (size_t p = 0; p < conv_.phases.size(); ++p) {
             if (!start_phase(p)) continue;
+            uint64_t place = kept_end;
+            kept_end += kept ? kept_pixels(g_) : 0;
             const bool by_blocks = strips() < 2 * which_.parts;
             const Span mine = by_blocks ? Span{0, strips()} : share(strips(), which_);
             const Span blocks = by_blocks ? my_blocks() : Span{pass_.first_block, pass_.end_block};
             if (blocks.begin == blocks.end) continue;
+            place += kept ? kept_pixels(g_) / strips() * mine.begin : 0;
             for (uint32_t s = mine.begin; s < mine.end; ++s) {
-                start_strip(s);
-                for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
-                    start_chunk();
+                made ? place_strip(s) : start_strip(s);
+                for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk, place += padded_pixels(g_.chunk_pixels)) {
+                    made ? place_chunk() : start_chunk();
                     for (uint32_t b = blocks.begin; b < blocks.end;) {
                         const uint32_t count = takes_pairs(op_) && b + 1 < blocks.end ? 2 : 1;
-                        const uint64_t apart = padded_pixels(chunk_pixels());
-                        sum_blocks(b, count, 0, apart);
+                        const uint64_t apart = kept ? shared.pixels : padded_pixels(chunk_pixels());
+                        const uint64_t base = kept ? b * shared.pixels + place : 0;
+                        if (!made) sum_blocks(b, count, base, apart);
                         for (uint32_t i = 0; i < count; ++i, ++b) {
-                            finish_block(b, i * apart, arrays_from(op_.epilogue.arrays, b * kBlock));
+                            finish_block(b, base + i * apart, arrays_from(epilogue_.arrays, b * kBlock));
                             if (!run_->advance(chunk_units(b), which_)) return false;
                         }
                     }
@@ -73,43 +82,35 @@ class ConvRun {
     bool normalised() {
         const Span blocks = my_blocks();
         for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
-            uint64_t base = 0;
-            for (size_t p = 0; p < conv_.phases.size(); ++p) {
-                if (!start_phase(p)) continue;
-                for (uint32_t s = 0; s < strips(); ++s) {
-                    start_strip(s);
-                    for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
-                        start_chunk();
-                        sum_blocks(b, 1, base, 0);
-                        base += chunk_pixels();
-                        if (!run_->advance(chunk_units(b), which_)) return false;
-                    }
-                }
-            }
-            const bool is_float = conv_.scheme == Scheme::kFloat;
             NormSums sums;
-            sums.clear();
-            if (is_float)
-                sums.add_float(static_cast<const float*>(work_.sums), kBlock, base);
-            else
-                kernels_.norm_sums(static_cast<const int32_t*>(work_.sums), kBlock, base, sums.total, sums.high,
-                                   sums.low);
-            sums.affine(op_.epilogue, b * kBlock, used(b), base, is_float, work_.gain, work_.offset);
-            EpilogueArrays arrays = arrays_from(op_.epilogue.arrays, b * kBlock);
-            arrays.gain = work_.gain;
-            arrays.offset = work_.offset;
-            base = 0;
-            for (size_t p = 0; p < conv_.phases.size(); ++p) {
-                if (!start_phase(p)) continue;
-                for (uint32_t s = 0; s < strips(); ++s) {
-                    place_strip(s);
-                    for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
-                        place_chunk();
-                        finish_block(b, base, arrays);
-                        base += chunk_pixels();
-                    }
-                }
-            }
+            uint64_t count = 0;
+            if (!sum_image(b, 0, &sums, &count)) return false;
+            norm_affine(epilogue_, &sums, b * kBlock, used(b), count, is_float(), work_.gain, work_.offset);
+            finish_image(b, 0, work_.gain, work_.offset);
+        }
+        return true;
+    }
+
+    // Group norm whose groups reach over blocks: the sums of all, then the results.
+    bool sum_groups(const SharedSums& shared) {
+        const Span blocks = my_blocks();
+        uint64_t count = 0;
+        for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
+            const uint32_t number = b - pass_.first_block;
+            if (!sum_image(b, number * shared.pixels, &shared.norm[number], &count)) return false;
+        }
+        return true;
+    }
+
+    bool finish_groups(const SharedSums& shared) {
+        const Span blocks = my_blocks();
+        const uint32_t first = pass_.first_block * kBlock, left = op_.output_channels - first;
+        const uint32_t most = (pass_.end_block - pass_.first_block) * kBlock;
+        norm_affine(epilogue_, shared.norm, first, left < most ? left : most, pixels(output_), is_float(), work_.gain,
+                    work_.offset);
+        for (uint32_t b = blocks.begin; b < blocks.end; ++b) {
+            const uint32_t number = b - pass_.first_block;
+            finish_image(b, number * shared.pixels, work_.gain + number * kBlock, work_.offset + number * kBlock);
         }
         return true;
     }
@@ -118,7 +119,7 @@ class ConvRun {
     // The rows of the max-pool behind, as far as the rows above are finished.
     bool pool_rows() {
         const uint32_t index = run_->layout->pool[&op_ - run_->model->ops.data()];
-        if (index == kNoOp) return true;
+        if (index == kNoOp || run_->looking) return true;
         const Op& pool = run_->model->ops[index];
         const uint32_t* size = run_->layout->places[pool.output].size;
         const uint64_t finished = strip_.first[1] + strip_.count[1];
@@ -129,6 +130,50 @@ class ConvRun {
             if (!run_->advance(static_cast<uint64_t>(size[2]) * pool.output_channels, which_)) return false;
         }
         return true;
+    }
+
+    bool is_float() const { return conv_.scheme == Scheme::kFloat; }
+
+    // The sums of a block for the whole image, from pixel number base of the sums on, and what they add up to.
+    bool sum_image(uint32_t block, uint64_t base, NormSums* norm, uint64_t* count) {
+        const uint64_t first = base;
+        for (size_t p = 0; p < conv_.phases.size(); ++p) {
+            if (!start_phase(p)) continue;
+            for (uint32_t s = 0; s < strips(); ++s) {
+                start_strip(s);
+                for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
+                    start_chunk();
+                    sum_blocks(block, 1, base, 0);
+                    base += chunk_pixels();
+                    if (!run_->advance(chunk_units(block), which_)) return false;
+                }
+            }
+        }
+        *count = base - first;
+        norm->clear();
+        const void* sums = static_cast<const int32_t*>(work_.sums) + first * kBlock;
+        if (is_float())
+            norm->add_float(static_cast<const float*>(sums), kBlock, *count);
+        else
+            kernels_.norm_sums(static_cast<const int32_t*>(sums), kBlock, *count, norm->total, norm->high, norm->low);
+        return true;
+    }
+
+    void finish_image(uint32_t block, uint64_t base, const float* gain, const float* offset) {
+        EpilogueArrays arrays = arrays_from(epilogue_.arrays, block * kBlock);
+        arrays.gain = gain;
+        arrays.offset = offset;
+        for (size_t p = 0; p < conv_.phases.size(); ++p) {
+            if (!start_phase(p)) continue;
+            for (uint32_t s = 0; s < strips(); ++s) {
+                place_strip(s);
+                for (column_ = 0; column_ < g_.count[2]; column_ += g_.chunk) {
+                    place_chunk();
+                    finish_block(block, base, arrays);
+                    base += chunk_pixels();
+                }
+            }
+        }
     }
 
     Span my_blocks() const {
@@ -180,12 +225,14 @@ class ConvRun {
         if (conv_.scheme == Scheme::kWinograd) return;
         const uint64_t pixel_bytes = window_.pixel_bytes();
         uint32_t* offset = work_.pixel_offsets;
+        const uint64_t step = conv_.input_step[2] * pixel_bytes;
         for (uint64_t d = 0; d < strip_.count[0]; ++d)
-            for (uint64_t h = 0; h < strip_.count[1]; ++h)
-                for (uint64_t w = 0; w < strip_.count[2]; ++w) {
-                    const uint64_t at = window_.at(d * conv_.input_step[0], h * conv_.input_step[1], 0);
-                    *offset++ = static_cast<uint32_t>((at + w * conv_.input_step[2]) * pixel_bytes);
-                }
+            for (uint64_t h = 0; h < strip_.count[1]; ++h) {
+                // In locals: for all that the compiler knows, the store of an offset could change what it is made of.
+                uint64_t bytes = window_.at(d * conv_.input_step[0], h * conv_.input_step[1], 0) * pixel_bytes;
+                uint32_t* const end = offset + strip_.count[2];
+                for (; offset < end; bytes += step) *offset++ = static_cast<uint32_t>(bytes);
+            }
         if (conv_.patches) make_patches(conv_, *phase_, window_, work_, strip_.pixels());
         const uint64_t count = strip_.pixels(), end = padded_pixels(count);
         for (uint64_t p = count; p < end; ++p) work_.pixel_offsets[p] = 0;  // surplus repeats the first pixel
@@ -262,6 +309,11 @@ class ConvRun {
     void finish_block(uint32_t block, uint64_t base, const EpilogueArrays& arrays) {
         uint64_t source = base * kBlock;
         const uint64_t row_values = static_cast<uint64_t>(columns_) * kBlock;
+        if (run_->looking) {
+            run_epilogue(source, static_cast<uint32_t>(chunk_pixels()), arrays, work_.codes, kBlock);
+            look(run_, which_, static_cast<const float*>(work_.codes), kBlock, chunk_pixels(), used(block));
+            return;
+        }
         if (op_.thresholds.count > 0) {
             const auto* sums = static_cast<const int32_t*>(work_.sums) + source;
             for (uint32_t d = 0; d < strip_.count[0]; ++d)
@@ -323,6 +375,7 @@ class ConvRun {
     Share which_;
     Window window_;
     Target target_;
+    Epilogue epilogue_;
     const Phase* phase_ = nullptr;
     size_t phase_index_ = 0;
     Geometry g_ = {};
@@ -335,9 +388,10 @@ class ConvRun {
 
 }  // namespace
 
-uint64_t conv_shared_bytes(const Op& op) {
+uint64_t conv_shared_bytes(const uq_layout& layout, const Op& op) {
     Carver carver(nullptr);
     carve_weights(op.conv, &carver);
+    carve_sums(layout, op, &carver);
     return carver.used();
 }
 
@@ -361,12 +415,19 @@ void prepare_conv_weights(Run* run, const Op& op, uint32_t pass_index, uint8_t* 
     }
 }
 
-bool run_conv(Run* run, const Op& op, uint32_t pass_index, uint8_t* shared, uint8_t* memory, Share which) {
+uint32_t conv_stages(const Op& op) {
+    return op.kind == kConv && op.conv.together ? 2 : 1;
+}
+
+bool run_conv(Run* run, const Op& op, Turn turn, uint8_t* shared, uint8_t* memory, Share which) {
     Carver shared_carver(shared), carver(memory);
     const uint8_t* weights = carve_weights(op.conv, &shared_carver);
-    const ConvWork work = carve_conv(*run->layout, op, &carver);
-    ConvRun conv(run, op, conv_pass(op.conv, pass_index), weights, work, which);
-    return op.epilogue.norm_weight ? conv.normalised() : conv.plain();
+    const SharedSums sums = carve_sums(*run->layout, op, &shared_carver);
+    ConvWork work = carve_conv(*run->layout, op, &carver);
+    if (op.conv.together || run->layout->keeps_sums(op)) work.sums = sums.sums;
+    ConvRun conv(run, op, conv_pass(op.conv, turn.pass), weights, work, which);
+    if (op.conv.together) return turn.stage == 0 ? conv.sum_groups(sums) : conv.finish_groups(sums);
+    return op.epilogue.norm_weight ? conv.normalised() : conv.plain(sums);
 }
 
 }  // namespace uq

@@ -1,6 +1,7 @@
 #include "conv_shape.h"
 
 #include "bits.h"
+#include "dynamic.h"
 #include "ops.h"
 
 namespace uq {
@@ -32,12 +33,14 @@ uint64_t block_bytes(const Conv& conv) {
 }  // namespace
 
 uint32_t conv_passes(const Conv& conv) {
+    if (conv.together) return (conv.blocks + conv.together - 1) / conv.together;
     const uint64_t bytes = block_bytes(conv), fit = bytes < kPassBytes ? kPassBytes / (bytes ? bytes : 1) : 1;
     return static_cast<uint32_t>((conv.blocks + fit - 1) / fit);
 }
 
 Pass conv_pass(const Conv& conv, uint32_t index) {
-    const uint64_t passes = conv_passes(conv), blocks = (conv.blocks + passes - 1) / passes;
+    const uint64_t passes = conv_passes(conv);
+    const uint64_t blocks = conv.together ? conv.together : (conv.blocks + passes - 1) / passes;
     return Pass{static_cast<uint32_t>(at_most(index * blocks, conv.blocks)),
                 static_cast<uint32_t>(at_most((index + 1) * blocks, conv.blocks))};
 }
@@ -131,6 +134,27 @@ uint8_t* carve_weights(const Conv& conv, Carver* carver) {
     return carver->take<uint8_t>(product(block_bytes(conv), first.end_block - first.first_block));
 }
 
+uint64_t kept_pixels(const Geometry& g) {
+    if (g.all_pixels == 0) return 0;
+    const uint64_t strips = static_cast<uint64_t>(g.strips[0]) * g.strips[1];
+    return product(strips * ((static_cast<uint64_t>(g.count[2]) + g.chunk - 1) / g.chunk),
+                   padded_pixels(g.chunk_pixels));
+}
+
+SharedSums carve_sums(const uq_layout& layout, const Op& op, Carver* carver) {
+    const bool kept = layout.keeps_sums(op);
+    const uint64_t blocks = kept ? op.conv.blocks : op.conv.together, values = product(blocks, kBlock);
+    SharedSums shared = {};
+    for (size_t p = 0; blocks && p < op.conv.phases.size(); ++p) {
+        const Geometry g = conv_geometry(op.conv, op.conv.phases[p], layout.places[op.output].size);
+        shared.pixels += kept ? kept_pixels(g) : g.all_pixels;
+    }
+    if (op.conv.together) shared.pixels += kTilePixels;  // a tile's surplus
+    shared.sums = carver->take<int32_t>(product(shared.pixels, values));
+    shared.norm = carver->take<NormSums>(op.conv.together);
+    return shared;
+}
+
 bool takes_pairs(const Op& op) {
     return op.conv.kernel && op.conv.kernel->pairs && op.groups == 1 && op.conv.blocks > 1 && !op.epilogue.norm_weight;
 }
@@ -155,7 +179,8 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
         all += g.all_pixels;
     }
     const bool wide = conv.element_bytes > 1;
-    const uint64_t code_bytes = model.tensors[op.output].is_float ? 4 : 1;
+    const Tensor& result = model.tensors[op.output];
+    const uint64_t code_bytes = result.is_float || result.dynamic ? 4 : 1;
     const uint64_t pixel_bytes = static_cast<uint64_t>(conv.padded_channels) * conv.element_bytes;
     ConvWork work = {};
     work.window = carver->take<uint8_t>(window > kMaxWindow ? kTooLarge : window + slack_bytes(conv));
@@ -172,10 +197,14 @@ ConvWork carve_conv(const uq_layout& layout, const Op& op, Carver* carver) {
     work.products = carver->take<int32_t>(winograd ? kTilePixels * kPositions * kBlock : 0);
     // With instance norm the chunks' sums follow each other, and a tile's surplus goes beyond the end of the last one.
     const uint64_t sums = op.epilogue.norm_weight ? all + kTilePixels : padded_pixels(chunk);
-    work.sums = carver->take<int32_t>(product(sums, takes_pairs(op) && !op.epilogue.norm_weight ? 2 * kBlock : kBlock));
+    const bool shared = conv.together || layout.keeps_sums(op);
+    const uint64_t values = shared ? 0 : takes_pairs(op) && !op.epilogue.norm_weight ? 2 * kBlock : kBlock;
+    work.sums = carver->take<int32_t>(product(sums, values));
     work.codes = carver->take<uint8_t>(product(chunk, kBlock * code_bytes));
-    work.gain = carver->take<float>(kBlock);
-    work.offset = carver->take<float>(kBlock);
+    const uint64_t channels = static_cast<uint64_t>(kBlock) * (conv.together ? conv.together : 1);
+    work.gain = carver->take<float>(channels);
+    work.offset = carver->take<float>(channels);
+    work.scaled_gain = carver->take<float>(reads_scale(model, op) ? round_up(op.output_channels, kBlock) : 0);
     uint64_t producers = 0;
     for (uint32_t i = 0; i < op.input_count; ++i)
         if (const Op* maker = layout.fused_maker(op.inputs[i])) raise(row_work_bytes(layout, *maker), &producers);

@@ -2,7 +2,7 @@
 #ifndef UNETQ_CONV_SHAPE_H
 #define UNETQ_CONV_SHAPE_H
 
-#include "../shapes.h"
+#include "ops.h"
 
 namespace uq {
 
@@ -68,12 +68,27 @@ struct ConvWork {
     int8_t* scratch;
     uint8_t* transformed;  // Winograd: [position][depth][tile][channel]
     int32_t* products;     // Winograd: [position][tile][16] of kTilePixels tiles
-    void* sums;
+    void* sums;            // null where they are shared
     void* codes;
     float* gain;
     float* offset;
+    float* scaled_gain;  // where the input's grid is dynamic
     uint8_t* producers;  // working memory of the upsampling that an input is made by
 };
+
+// Where the groups of a group norm reach over blocks: the sums of a pass's blocks, of all threads, one block behind the
+// other, and what they add up to. Where sums are kept for a second run: those of all blocks, every chunk in a place of
+// its own.
+struct SharedSums {
+    int32_t* sums;    // [block][pixels][16]
+    uint64_t pixels;  // of a block
+    NormSums* norm;   // a block each
+};
+
+// Room for the sums of all chunks of a phase, for a block.
+uint64_t kept_pixels(const Geometry& geometry);
+
+SharedSums carve_sums(const uq_layout& layout, const Op& op, Carver* carver);
 
 // Carves the working memory; the planner calls it without a base, only to count.
 uint8_t* carve_weights(const Conv& conv, Carver* carver);

@@ -9,8 +9,16 @@ uint8_t* carve(const uq_model& model, const Op& op, const uint32_t output[3], Ca
     return carver->take<uint8_t>(codes ? product(output[2], op.output_channels) : 0);
 }
 
+// A byte of codes of the value 0 (of float32: of zeros).
+uint8_t zero_byte(const Tensor& tensor) {
+    uint32_t byte = 0;
+    for (uint32_t at = 0; at < 8; at += tensor.storage_bits) byte |= static_cast<uint32_t>(tensor.zero_point) << at;
+    return static_cast<uint8_t>(byte);
+}
+
 void pad_row(Run* run, const Op& op, const uint32_t in[3], uint32_t d, uint32_t h, const PackedRow& out) {
     const bool replicate = op.mode == 1;
+    const uint8_t zero = zero_byte(run->model->tensors[op.output]);
     const uint32_t at[2] = {d, h};
     uint32_t from[2];
     bool outside = false;
@@ -21,18 +29,18 @@ void pad_row(Run* run, const Op& op, const uint32_t in[3], uint32_t d, uint32_t 
     }
     const size_t pixel = out.pixel_stride;
     if (outside && !replicate) {
-        memset(out.data, 0, pixel * out.pixels);
+        memset(out.data, zero, pixel * out.pixels);
         return;
     }
     const uint8_t* src = run->row(op.inputs[0], (static_cast<uint64_t>(from[0]) * in[1] + from[1]) * in[2], in[2]).data;
     uint8_t* dst = out.data;
     for (uint32_t x = 0; x < op.before[2]; ++x, dst += pixel)
-        replicate ? memcpy(dst, src, pixel) : memset(dst, 0, pixel);
+        replicate ? memcpy(dst, src, pixel) : memset(dst, zero, pixel);
     memcpy(dst, src, pixel * in[2]);
     dst += pixel * in[2];
     const uint8_t* last = src + pixel * (in[2] - 1);
     for (int32_t x = 0; x < op.after[2]; ++x, dst += pixel)
-        replicate ? memcpy(dst, last, pixel) : memset(dst, 0, pixel);
+        replicate ? memcpy(dst, last, pixel) : memset(dst, zero, pixel);
 }
 
 void nearest_row(Run* run, const Op& op, const uint32_t in[3], uint32_t d, uint32_t h, const PackedRow& out) {

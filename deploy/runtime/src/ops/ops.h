@@ -15,6 +15,13 @@ struct Share {
     uint32_t end(uint64_t count) const { return static_cast<uint32_t>(count * (part + 1) / parts); }
 };
 
+// Of dynamic grids (dynamic.h), as long as a run: a scale for every tensor, and the largest magnitude, as its bits,
+// that every thread has seen.
+struct Scales {
+    float* of;
+    uint32_t* largest;
+};
+
 struct Run {
     const uq_layout* layout;
     const uq_model* model;
@@ -24,6 +31,8 @@ struct Run {
     const uq_run_options* options;  // may be null
     uint64_t done;                  // of all threads, by atomic operations
     bool cancelled;                 // the same
+    Scales scales = {};
+    bool looking = false;  // the operation finds the scale of its output, and writes nothing yet
 
     // A tensor's first pixel, channels innermost.
     uint8_t* data(uint32_t tensor) const {
@@ -58,7 +67,7 @@ inline void load_bytes(const Kernels& kernels, const Tensor& tensor, const Packe
     kernels.load_codes(row, static_cast<uint8_t>(flip), static_cast<uint8_t>(offset - flip), dst, stride);
 }
 
-// Instance norm: gain and offset of 16 channels from the sums of their accumulators (double, each operation rounded).
+// Instance and group norm: the sums of 16 channels' accumulators and of their squares.
 struct NormSums {
     int64_t total[kBlock];
     uint64_t high[kBlock];
@@ -68,30 +77,49 @@ struct NormSums {
 
     void clear() { *this = NormSums{}; }
     void add_float(const float* sums, size_t stride, uint64_t pixels);
-    void affine(const Epilogue& epilogue, uint32_t first_channel, uint32_t channels, uint64_t pixels, bool is_float,
-                float* gain, float* offset) const;
+    double sum(uint32_t o, bool is_float) const;
+    double squares(uint32_t o, bool is_float) const;
 };
+
+// The gain and offset that normalise `channels` channels from number `first` on, whole groups of them, to as many
+// rounded up to 16: in double, each operation rounded. sums: a block of 16 channels each.
+void norm_affine(const Epilogue& epilogue, const NormSums* sums, uint32_t first, uint32_t channels, uint64_t pixels,
+                 bool is_float, float* gain, float* offset);
+
+// One row of a product's accumulators, [pixel][stride], int32 or float32. bytes and floats: a row of each input.
+bool float_product(const uq_model& model, const Op& op);
+void multiply_row(Run* run, const Op& op, uint64_t pixel, uint32_t count, uint32_t stride, uint8_t* const* bytes,
+                  float* const* floats, void* sums);
 
 // The arrays of an epilogue from a channel on.
 EpilogueArrays arrays_from(const EpilogueArrays& arrays, uint32_t channel);
 
+// A convolution takes conv_passes, each for some of its output channels: weights first, then the image. Where threads
+// have to wait for each other in between, that is conv_stages: all sums, then all results.
+struct Turn {
+    uint32_t pass;
+    uint32_t stage;
+};
+uint32_t conv_stages(const Op& op);
+
 // Each returns false when the run was cancelled. shared: memory of all threads; work: this thread's own.
-// A convolution takes conv_passes, each for some of its output channels: weights first, then the image.
 void prepare_conv_weights(Run* run, const Op& op, uint32_t pass, uint8_t* shared, uint8_t* work, Share share);
-bool run_conv(Run* run, const Op& op, uint32_t pass, uint8_t* shared, uint8_t* work, Share share);
+bool run_conv(Run* run, const Op& op, Turn turn, uint8_t* shared, uint8_t* work, Share share);
 bool run_quantize(Run* run, const Op& op, uint8_t* work, Share share);
 bool run_max_pool(Run* run, const Op& op, uint8_t* work, Share share);
 void pool_row(Run* run, const Op& op, uint8_t* work, uint32_t depth, uint32_t row);
-bool run_rowwise(Run* run, const Op& op, uint8_t* work, Share share);  // linear upsampling, add, pointwise
+bool run_rowwise(Run* run, const Op& op, uint8_t* work, Share share);  // linear upsampling, add, pointwise, mul
 bool run_copy(Run* run, const Op& op, uint8_t* work, Share share);     // concat, pad, nearest upsampling
+bool run_table(Run* run, const Op& op, uint8_t* work, Share share);
 
 // Bytes of working memory; kTooLarge where it cannot be addressed.
-uint64_t conv_shared_bytes(const Op& op);
+uint64_t conv_shared_bytes(const uq_layout& layout, const Op& op);
 uint64_t conv_work_bytes(const uq_layout& layout, const Op& op);
 uint64_t quantize_work_bytes(const Op& op, const uint32_t output[3]);
 uint64_t max_pool_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
 uint64_t rowwise_work_bytes(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3]);
 uint64_t copy_work_bytes(const uq_model& model, const Op& op, const uint32_t output[3]);
+uint64_t table_work_bytes(const uq_model& model, const Op& op, const uint32_t output[3]);
 
 // Bytes that an input must begin behind an operation's output, so that the output may be written over it; kTooLarge
 // where it may not.

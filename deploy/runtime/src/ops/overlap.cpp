@@ -45,8 +45,10 @@ uint64_t overlap_shift(const uq_layout& layout, const Op& op, uint32_t input) {
     if (layout.threads > 1 || layout.fused[layout.maker[op.output]]) return kTooLarge;
     Need need = {row_bytes(layout, op.output), row_bytes(layout, input), 0};
     if (op.kind == kConv) return conv_shift(op, layout, need);
-    if ((op.kind != kAdd && op.kind != kPointwise) || op.epilogue.norm_weight) return kTooLarge;
+    const bool by_rows = op.kind == kAdd || op.kind == kMul || op.kind == kPointwise || op.kind == kTable;
+    if (!by_rows || op.epilogue.norm_weight) return kTooLarge;
     const uint32_t* size = layout.places[op.output].size;
+    if (pixels(layout.places[input].size) != pixels(size)) return kTooLarge;  // every row of a product reads it
     const uint64_t rows = static_cast<uint64_t>(size[0]) * size[1];
     need.check(rows - 1, rows - 1);  // the distance grows from row to row, or there is none
     return need.shift;

@@ -1,5 +1,5 @@
 // float32 onto a grid. The network's input is read in the caller's order (channels outermost), all else channels last.
-#include "ops.h"
+#include "dynamic.h"
 
 namespace uq {
 namespace {
@@ -27,7 +27,7 @@ uint64_t quantize_work_bytes(const Op& op, const uint32_t output[3]) {
 bool run_quantize(Run* run, const Op& op, uint8_t* memory, Share share) {
     const Kernels& kernels = run->model->kernels;
     const uint32_t* size = run->layout->places[op.output].size;
-    const Target target = run->model->tensors[op.output].target();
+    const Target target = run_target(*run, op);
     const bool planar = op.inputs[0] == run->model->program->input;
     const uint32_t channels = op.output_channels, width = size[2];
     Carver carver(memory);
@@ -36,6 +36,16 @@ bool run_quantize(Run* run, const Op& op, uint8_t* memory, Share share) {
     const uint64_t rows = static_cast<uint64_t>(size[0]) * size[1];
     const uint64_t end = static_cast<uint64_t>(share.end(rows)) * width;
     for (uint64_t pixel = static_cast<uint64_t>(share.begin(rows)) * width; pixel < end; pixel += width) {
+        const uint64_t values = static_cast<uint64_t>(width) * channels;
+        if (run->looking) {
+            for (uint32_t c = 0; planar && c < channels; ++c)
+                look(run, share, run->input + c * plane + pixel, width, 1, width);
+            if (!planar)
+                look(run, share, reinterpret_cast<const float*>(run->row(op.inputs[0], pixel, width).data), values, 1,
+                     static_cast<uint32_t>(values));
+            if (!run->advance(values, share)) return false;
+            continue;
+        }
         if (planar) {
             for (uint32_t c = 0; c < channels; ++c) {
                 kernels.quantize(run->input + c * plane + pixel, width, target, work.channel);
@@ -48,7 +58,7 @@ bool run_quantize(Run* run, const Op& op, uint8_t* memory, Share share) {
                              work.codes);
         }
         kernels.store_codes(work.codes, channels, run->row(op.output, pixel, width));
-        if (!run->advance(static_cast<uint64_t>(width) * channels, share)) return false;
+        if (!run->advance(values, share)) return false;
     }
     return true;
 }

@@ -1,6 +1,8 @@
-// Operations that make accumulators row by row and end in an epilogue: linear upsampling, residual sum, pointwise.
+// Operations that make accumulators row by row and end in an epilogue: linear upsampling, residual sum, product,
+// pointwise.
 // With instance norm the rows are made twice, once for the sums and once for the output.
 #include "double_bits.h"
+#include "dynamic.h"
 
 namespace uq {
 namespace {
@@ -14,22 +16,24 @@ struct Work {
     NormSums* norm;     // a block each
     float* gain;
     float* offset;
+    float* scaled_gain;  // where an input's grid is dynamic
 };
 
 bool float_sums(const uq_model& model, const Op& op) {
-    return op.kind == kAdd || model.tensors[op.inputs[0]].is_float;
+    return op.kind == kAdd || model.tensors[op.inputs[0]].is_float || (op.kind == kMul && float_product(model, op));
 }
 
 Work carve(const uq_model& model, const Op& op, const uint32_t input[3], const uint32_t output[3], Carver* carver) {
     const uint64_t channels = round_up(op.output_channels, kBlock);
     const uint64_t in = product(input[2], channels), out = product(output[2], channels);
     const bool norm = op.epilogue.norm_weight != nullptr;
-    const int rows = op.kind == kUpsample ? 4 : op.kind == kAdd ? 2 : 1;
+    const int rows = op.kind == kUpsample ? 4 : op.kind == kAdd || op.kind == kMul ? 2 : 1;
     bool any_float = false, any_codes = false;
     for (uint32_t i = 0; i < op.input_count; ++i) (model.tensors[op.inputs[i]].is_float ? any_float : any_codes) = true;
     Work work = {};
     work.sums = carver->take<int32_t>(out);
-    work.codes = carver->take<uint8_t>(product(out, model.tensors[op.output].is_float ? 4 : 1));
+    const Tensor& result = model.tensors[op.output];
+    work.codes = carver->take<uint8_t>(product(out, result.is_float || result.dynamic ? 4 : 1));
     for (int i = 0; i < rows; ++i) {
         work.bytes[i] = carver->take<uint8_t>(any_codes ? in : 0);
         work.floats[i] = carver->take<float>(any_float ? in : 0);
@@ -38,6 +42,7 @@ Work carve(const uq_model& model, const Op& op, const uint32_t input[3], const u
     work.norm = carver->take<NormSums>(norm ? channels / kBlock : 0);
     work.gain = carver->take<float>(norm ? channels : 0);
     work.offset = carver->take<float>(norm ? channels : 0);
+    work.scaled_gain = carver->take<float>(reads_scale(model, op) ? channels : 0);
     return work;
 }
 
@@ -134,7 +139,7 @@ void add_rows(Run* run, const Op& op, const Work& work, uint64_t pixel, uint32_t
     const size_t values = static_cast<size_t>(count) * stride;
     for (uint32_t k = 0; k < 2; ++k) {
         const Tensor& tensor = run->model->tensors[op.inputs[k]];
-        const float gain = op.input_gain[k];
+        const float gain = op.input_gain[k] * run_scale(*run, op.inputs[k]);
         const int32_t bias = tensor.code_offset();
         if (tensor.is_float)
             load_floats(run, op.inputs[k], pixel, count, stride, work.floats[k]);
@@ -164,6 +169,7 @@ void make_sums(Run* run, const Op& op, const Work& work, uint32_t d, uint32_t h,
     const uint32_t* in = run->layout->places[op.inputs[0]].size;
     const uint64_t pixel = (static_cast<uint64_t>(d) * in[1] + h) * in[2];
     if (op.kind == kAdd) return add_rows(run, op, work, pixel, in[2], stride);
+    if (op.kind == kMul) return multiply_row(run, op, pixel, in[2], stride, work.bytes, work.floats, work.sums);
     if (op.kind == kPointwise) return pointwise_row(run, op, work, pixel, in[2], stride);
     const Terms depth = terms(d, op.kernel[0], in[0]), height = terms(h, op.kernel[1], in[1]);
     if (run->model->tensors[op.inputs[0]].is_float)
@@ -176,7 +182,7 @@ void make_sums(Run* run, const Op& op, const Work& work, uint32_t d, uint32_t h,
 void finish_sums(Run* run, const Op& op, const void* sums, const EpilogueArrays& arrays, uint32_t count,
                  uint32_t stride, void* dst, size_t dst_stride) {
     const Kernels& kernels = run->model->kernels;
-    const Target target = run->model->tensors[op.output].target();
+    const Target target = run_target(*run, op);
     if (float_sums(*run->model, op))
         kernels.epilogue_f32(static_cast<const float*>(sums), stride, count, stride, arrays, target, dst, dst_stride);
     else
@@ -186,14 +192,13 @@ void finish_sums(Run* run, const Op& op, const void* sums, const EpilogueArrays&
 void finish_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& arrays, uint64_t pixel, uint32_t count,
                 uint32_t stride) {
     const Kernels& kernels = run->model->kernels;
-    const Target target = run->model->tensors[op.output].target();
     const PackedRow row = run->row(op.output, pixel, count);
     if (op.thresholds.count > 0) {
         kernels.threshold(static_cast<const int32_t*>(work.sums), stride, op.thresholds.from(0), row);
         return;
     }
     finish_sums(run, op, work.sums, arrays, count, stride, work.codes, stride);
-    if (!target.is_float) {
+    if (!run->model->tensors[op.output].is_float) {
         kernels.store_codes(static_cast<const uint8_t*>(work.codes), stride, row);
         return;
     }
@@ -202,7 +207,14 @@ void finish_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& 
         memcpy(row.data + p * row.pixel_stride, values + static_cast<size_t>(p) * stride, row.channels * sizeof(float));
 }
 
-void normalise(Run* run, const Op& op, const Work& work, const uint32_t out[3], uint32_t stride) {
+void look_at_row(Run* run, const Op& op, const Work& work, const EpilogueArrays& arrays, uint32_t count,
+                 uint32_t stride, Share share) {
+    finish_sums(run, op, work.sums, arrays, count, stride, work.codes, stride);
+    look(run, share, static_cast<const float*>(work.codes), stride, count, op.output_channels);
+}
+
+void normalise(Run* run, const Op& op, const Epilogue& epilogue, const Work& work, const uint32_t out[3],
+               uint32_t stride) {
     const bool is_float = float_sums(*run->model, op);
     for (uint32_t b = 0; b < stride / kBlock; ++b) work.norm[b].clear();
     for (uint32_t d = 0; d < out[0]; ++d) {
@@ -218,11 +230,7 @@ void normalise(Run* run, const Op& op, const Work& work, const uint32_t out[3], 
             }
         }
     }
-    for (uint32_t b = 0; b < stride / kBlock; ++b) {
-        uint32_t left = op.output_channels - b * kBlock;
-        work.norm[b].affine(op.epilogue, b * kBlock, left < kBlock ? left : kBlock, pixels(out), is_float,
-                            work.gain + b * kBlock, work.offset + b * kBlock);
-    }
+    norm_affine(epilogue, work.norm, 0, op.output_channels, pixels(out), is_float, work.gain, work.offset);
 }
 
 }  // namespace
@@ -238,11 +246,12 @@ bool run_rowwise(Run* run, const Op& op, uint8_t* memory, Share share) {
     Carver carver(memory);
     const Work work = carve(*run->model, op, run->layout->places[op.inputs[0]].size, out, &carver);
     const uint32_t stride = round_up(op.output_channels, kBlock);
-    EpilogueArrays arrays = op.epilogue.arrays;
-    if (op.epilogue.norm_weight) {  // every row enters every output: not for several threads
+    const Epilogue epilogue = scaled_epilogue(*run, op, work.scaled_gain);
+    EpilogueArrays arrays = epilogue.arrays;
+    if (epilogue.norm_weight) {  // every row enters every output: not for several threads
         if (share.part > 0) return true;
         share = Share{0, 1};
-        normalise(run, op, work, out, stride);
+        normalise(run, op, epilogue, work, out, stride);
         arrays.gain = work.gain;
         arrays.offset = work.offset;
     }
@@ -254,7 +263,10 @@ bool run_rowwise(Run* run, const Op& op, uint8_t* memory, Share share) {
             double_bits(*run, op, part, run->row(op.output, pixel, out[2]));
         } else {
             make_sums(run, op, work, r / out[1], r % out[1], stride);
-            finish_row(run, op, work, arrays, pixel, out[2], stride);
+            if (run->looking)
+                look_at_row(run, op, work, arrays, out[2], stride, share);
+            else
+                finish_row(run, op, work, arrays, pixel, out[2], stride);
         }
         if (!run->advance(static_cast<uint64_t>(out[2]) * op.output_channels, share)) return false;
     }
@@ -262,7 +274,8 @@ bool run_rowwise(Run* run, const Op& op, uint8_t* memory, Share share) {
 }
 
 bool makes_rows(const uq_model& model, const Op& op) {
-    return op.kind == kUpsample && !model.tensors[op.output].is_float && !op.epilogue.norm_weight;
+    return op.kind == kUpsample && !model.tensors[op.output].is_float && !op.epilogue.norm_weight &&
+           !finds_scale(model, op);
 }
 
 uint64_t row_work_bytes(const uq_layout& layout, const Op& op) {
@@ -318,7 +331,8 @@ void produce_codes(Run* run, const Op& op, const RowPart& part, int32_t offset, 
         run->model->kernels.threshold(reinterpret_cast<const int32_t*>(sums), padded_channels, op.thresholds.from(0),
                                       bytes);
     } else {
-        finish_sums(run, op, sums, op.epilogue.arrays, part.count, padded_channels, codes, codes_stride);
+        const Epilogue epilogue = scaled_epilogue(*run, op, work.scaled_gain);
+        finish_sums(run, op, sums, epilogue.arrays, part.count, padded_channels, codes, codes_stride);
     }
     if (straight && offset == 0) return;
     for (uint32_t p = 0; p < part.count; ++p)

@@ -25,11 +25,15 @@ void Window::fill(uint8_t* dst, uint64_t pixels) const {
     if (conv_.scheme == Scheme::kBits) return fill_planes(dst, pixels);
     if (conv_.scheme == Scheme::kLookup) return fill_tables(dst, pixels);
     const uint64_t values = pixels * conv_.window_channels;
-    if (conv_.element_bytes == 2) {
+    const int32_t zero = zero_code();
+    if (conv_.element_bytes == 1) {
+        memset(dst, zero, values);
+    } else if (conv_.element_bytes == 2) {
         auto* words = reinterpret_cast<int16_t*>(dst);
-        for (uint64_t i = 0; i < values; ++i) words[i] = static_cast<int16_t>(conv_.entry_offset);
+        for (uint64_t i = 0; i < values; ++i) words[i] = static_cast<int16_t>(zero);
     } else {
-        memset(dst, conv_.element_bytes == 1 ? conv_.entry_offset : 0, values * conv_.element_bytes);
+        auto* reals = reinterpret_cast<float*>(dst);
+        for (uint64_t i = 0; i < values; ++i) reals[i] = static_cast<float>(first_.zero_point);
     }
 }
 
@@ -38,7 +42,7 @@ void Window::fill_tables(uint8_t* dst, uint64_t pixels) const {
     uint8_t codes[kLookupGroup], full[4 * kLookupGroup], last[4 * kLookupGroup];
     const auto expand = run_->model->kernels.lookup_conv->forms[conv_.lookup].expand;
     const uint32_t rest = (conv_.input_channels - 1) % kLookupGroup + 1;
-    memset(codes, conv_.entry_offset, sizeof codes);
+    memset(codes, zero_code(), sizeof codes);
     expand(codes, 1, full);
     memset(codes + rest, 0, sizeof codes - rest);
     expand(codes, 1, last);

@@ -37,6 +37,8 @@ class Window {
     void fill_planes(uint8_t* dst, uint64_t pixels) const;
     void gather_planes(const RowPart& part, uint8_t* dst);
     void fill_tables(uint8_t* dst, uint64_t pixels) const;  // tables of sums
+    // The code of the value 0, as it enters the kernels. (A tensor of float32 has the zero-point 0.)
+    int32_t zero_code() const { return conv_.entry_offset + first_.zero_point; }
 
     Run* run_;
     const Op& op_;

@@ -5,14 +5,14 @@
 namespace uq {
 namespace {
 
-// Plane number `planes - 1` of values of code 0 is all ones where codes are signed, and 0 else, as every other plane
-// is.
-void fill_pixel(const Conv& conv, uint32_t* pixel) {
+// One code in all channels: a plane is all ones or all zeros.
+void fill_pixel(const Conv& conv, uint32_t code, uint32_t* pixel) {
     memset(pixel, 0, conv.planes * conv.words * sizeof(uint32_t));
-    if (conv.entry_offset == 0) return;
-    uint32_t* top = pixel + (conv.planes - 1) * conv.words;
-    memset(top, 0xff, conv.input_channels / 32 * sizeof(uint32_t));
-    if (conv.input_channels % 32) top[conv.input_channels / 32] = (1u << conv.input_channels % 32) - 1;
+    for (uint32_t j = 0; j < conv.planes; ++j, pixel += conv.words) {
+        if ((code >> j & 1) == 0) continue;
+        memset(pixel, 0xff, conv.input_channels / 32 * sizeof(uint32_t));
+        if (conv.input_channels % 32) pixel[conv.input_channels / 32] = (1u << conv.input_channels % 32) - 1;
+    }
 }
 
 // Whole words.
@@ -73,7 +73,7 @@ void split_bytes(const uint8_t* src, uint32_t count, uint32_t channels, const Co
 void Window::fill_planes(uint8_t* dst, uint64_t count) const {
     auto* pixels = reinterpret_cast<uint32_t*>(dst);
     const size_t words = conv_.planes * conv_.words;
-    if (count > 0) fill_pixel(conv_, pixels);
+    if (count > 0) fill_pixel(conv_, static_cast<uint32_t>(zero_code()), pixels);
     for (uint64_t p = 1; p < count; ++p) memcpy(pixels + p * words, pixels, words * sizeof(uint32_t));
 }
 

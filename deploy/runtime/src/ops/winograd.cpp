@@ -51,19 +51,28 @@ void sum_winograd(const Kernels& kernels, const Conv& conv, const Phase& phase, 
     tile.weight_stride = conv.block_bytes(phase);
     tile.start_stride = static_cast<size_t>(kPositions) * kBlock;
     tile.sum_stride = kPositions * product_stride;
+    tile.pixel_stride = conv.padded_channels;
+    const size_t part_bytes = conv.part_bytes(phase);
+    const Segment* all_segments = phase.segments.data();
+    const auto run = conv.kernel->run;
     for (uint32_t first = 0; first < tiles; first += group) {
         const uint32_t count = tiles - first < group ? tiles - first : group;
         tile.pixel_offsets = work.pixel_offsets + first;
         tile.pixel_count = count;
-        for (uint32_t p = 0; p < kPositions; ++p) {
-            const uint32_t* segments = &phase.first_segment[block * kPositions + p];
-            tile.rows = work.transformed + p * position_stride;
-            tile.segments = &phase.segments[segments[0]];
+        // A call is short where channels are few, so what it needs is stepped along, not computed anew.
+        const uint32_t* segments = &phase.first_segment[block * kPositions];
+        tile.rows = work.transformed;
+        tile.weights = weights;
+        tile.start = &phase.start[static_cast<size_t>(block) * kPositions * kBlock];
+        tile.sums = work.products;
+        for (uint32_t p = 0; p < kPositions; ++p, ++segments) {
+            tile.segments = all_segments + segments[0];
             tile.segment_count = segments[1] - segments[0];
-            tile.weights = weights + p * conv.part_bytes(phase);
-            tile.start = &phase.start[(static_cast<size_t>(block) * kPositions + p) * kBlock];
-            tile.sums = work.products + p * product_stride;
-            conv.kernel->run(tile);
+            run(tile);
+            tile.rows += position_stride;
+            tile.weights = static_cast<const uint8_t*>(tile.weights) + part_bytes;
+            tile.start += kBlock;
+            tile.sums = static_cast<int32_t*>(tile.sums) + product_stride;
         }
         // Back to pixels, a run of tiles of one tile row at a time.
         for (uint32_t t = first; t < first + count;) {

@@ -16,6 +16,11 @@ Target random_target(Random& random) {
     target.toward_zero = random.one_in(4);
     target.low = static_cast<float>(is_signed ? -(1 << (bits - 1)) + (target.toward_zero ? 1 : 0) : 0);
     target.high = static_cast<float>(is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1);
+    if (!is_signed && !target.toward_zero && random.one_in(2)) {
+        target.zero_point = static_cast<uint8_t>(random.between(0, (1 << bits) - 1));
+        target.low -= static_cast<float>(target.zero_point);
+        target.high -= static_cast<float>(target.zero_point);
+    }
     static const float kScales[] = {1.0f, 0.5f, 4.0f, 1.0f / 3.0f, 1e-20f, 1e20f};
     target.inverse_scale = random.pick(kScales);
     return target;
@@ -23,8 +28,8 @@ Target random_target(Random& random) {
 
 std::string told(const Target& t) {
     return t.is_float ? "to float"
-                      : text("to %g ... %g times %g%s", static_cast<double>(t.low), static_cast<double>(t.high),
-                             static_cast<double>(t.inverse_scale), t.toward_zero ? " toward zero" : "");
+                      : text("to %g ... %g times %g plus %u%s", static_cast<double>(t.low), static_cast<double>(t.high),
+                             static_cast<double>(t.inverse_scale), t.zero_point, t.toward_zero ? " toward zero" : "");
 }
 
 // Ordinary values, ties, and now and then what overflows; never subnormal (Armv7 has none in NEON).
@@ -92,7 +97,7 @@ void quantize_case(const Kernels& k, const Kernels& scalar, uint64_t seed, Repor
     Random random(seed);
     const auto count = static_cast<size_t>(random.between(0, 100));
     Target target = random_target(random);
-    if (target.is_float) target = {false, false, 0.5f, -8, 7};
+    if (target.is_float) target = {false, false, 0.5f, -8, 7, 0};
     report->next_case(seed, text("%zu values, ", count) + told(target));
     Guarded<float> src(count);
     static const float kSpecial[] = {NAN,   -NAN,   INFINITY, -INFINITY, 0.0f,  -0.0f,

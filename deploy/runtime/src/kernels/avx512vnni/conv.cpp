@@ -145,10 +145,11 @@ void run(const ConvTile& tile) {
     constexpr uint32_t kMany = 24 / kBlocks;
     for (uint32_t first = 0; first < tile.pixel_count;) {
         const uint32_t left = tile.pixel_count - first, count = left < kMany ? left : kMany;
-        const uint32_t stride = tile.pixel_offsets[first + 1] - tile.pixel_offsets[first];
+        const uint32_t stride =
+            tile.pixel_stride ? tile.pixel_stride : tile.pixel_offsets[first + 1] - tile.pixel_offsets[first];
         if (count < 4) {
             any_tile<4, kBlocks>(tile, first);
-        } else if (!evenly_apart(tile, first, count, stride)) {
+        } else if (!tile.pixel_stride && !evenly_apart(tile, first, count, stride)) {
             any_tile<12, kBlocks>(tile, first);
             first += 12;
             continue;

@@ -18,29 +18,32 @@ inline __m512 to_float(const float* at) {
     return _mm512_loadu_ps(at);
 }
 
+// What the real numbers of one pixel become.
+enum class To { kFloat, kNearest, kShifted, kTowardZero };
+
 struct Grid {
     __m512 inverse, low, high;
+    __m128i zero_point;
 
     explicit Grid(const Target& target)
         : inverse(_mm512_set1_ps(target.inverse_scale)),
           low(_mm512_set1_ps(target.low)),
-          high(_mm512_set1_ps(target.high)) {}
+          high(_mm512_set1_ps(target.high)),
+          zero_point(_mm_set1_epi8(static_cast<char>(target.zero_point))) {}
 
     // max and min give their second operand where the first is NaN, as the definition's comparisons do; so what is
-    // converted is within the grid, and its low byte is the code.
-    template <bool kTowardZero>
+    // converted is within the grid, and its low byte is the code, or the code less the zero-point.
+    template <To kTo>
     __m128i bytes(__m512 y) const {
         const __m512 above = _mm512_maskz_max_ps(kAll, _mm512_mul_ps(y, inverse), low);
         const __m512 r = _mm512_maskz_min_ps(kAll, above, high);
-        const __m512i codes =
-            kTowardZero ? _mm512_maskz_cvttps_epi32(kAll, r)
-                        : _mm512_maskz_cvt_roundps_epi32(kAll, r, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-        return _mm512_maskz_cvtepi32_epi8(kAll, codes);
+        constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        const __m512i codes = kTo == To::kTowardZero ? _mm512_maskz_cvttps_epi32(kAll, r)
+                                                     : _mm512_maskz_cvt_roundps_epi32(kAll, r, kToNearest);
+        const __m128i packed = _mm512_maskz_cvtepi32_epi8(kAll, codes);
+        return kTo == To::kShifted ? _mm_add_epi8(packed, zero_point) : packed;
     }
 };
-
-// What the real numbers of one pixel become.
-enum class To { kFloat, kNearest, kTowardZero };
 
 template <bool kSlope, bool kSecond, To kTo, typename Sum>
 void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays,
@@ -60,7 +63,7 @@ void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels
                 _mm512_storeu_ps(static_cast<float*>(dst) + p * dst_stride + c, y);
             } else {
                 uint8_t* out = static_cast<uint8_t*>(dst) + p * dst_stride + c;
-                _mm_storeu_si128(reinterpret_cast<__m128i*>(out), grid.bytes<kTo == To::kTowardZero>(y));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(out), grid.bytes<kTo>(y));
             }
         }
     }
@@ -73,6 +76,8 @@ void choose_target(const Sum* sums, size_t stride, uint32_t pixels, uint32_t cha
         epilogue<kSlope, kSecond, To::kFloat>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
     else if (target.toward_zero)
         epilogue<kSlope, kSecond, To::kTowardZero>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
+    else if (target.zero_point)
+        epilogue<kSlope, kSecond, To::kShifted>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
     else
         epilogue<kSlope, kSecond, To::kNearest>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
 }

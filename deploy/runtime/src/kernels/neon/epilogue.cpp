@@ -26,15 +26,17 @@ inline uint32x4_t greater(float32x4_t a, float32x4_t b) {
 #endif
 }
 
+enum class Into { kFloat, kNearest, kShifted, kTowardZero };
+
 struct Grid {
     float32x4_t inverse, low, high;
-    bool toward_zero;
+    uint8x16_t zero_point;
 
     explicit Grid(const Target& target)
         : inverse(vdupq_n_f32(target.inverse_scale)),
           low(vdupq_n_f32(target.low)),
           high(vdupq_n_f32(target.high)),
-          toward_zero(target.toward_zero) {}
+          zero_point(vdupq_n_u8(target.zero_point)) {}
 
     // NaN becomes low, as in the definition's comparisons.
     template <bool kTowardZero>
@@ -52,10 +54,14 @@ struct Grid {
     }
 
     // 16 values to the low bytes of their codes, in order.
-    template <bool kTowardZero>
+    template <Into kInto>
     uint8x16_t bytes(const float32x4_t y[4]) const {
         uint8x16_t r[4];
-        for (uint32_t v = 0; v < 4; ++v) r[v] = vreinterpretq_u8_s32(codes<kTowardZero>(y[v]));
+        for (uint32_t v = 0; v < 4; ++v) r[v] = vreinterpretq_u8_s32(codes<kInto == Into::kTowardZero>(y[v]));
+        return kInto == Into::kShifted ? vaddq_u8(low_bytes(r), zero_point) : low_bytes(r);
+    }
+
+    static uint8x16_t low_bytes(const uint8x16_t r[4]) {
 #if defined(__aarch64__)
         const uint16x8_t a = vuzp1q_u16(vreinterpretq_u16_u8(r[0]), vreinterpretq_u16_u8(r[1]));
         const uint16x8_t b = vuzp1q_u16(vreinterpretq_u16_u8(r[2]), vreinterpretq_u16_u8(r[3]));
@@ -67,8 +73,6 @@ struct Grid {
 #endif
     }
 };
-
-enum class Into { kFloat, kNearest, kTowardZero };
 
 template <bool kSlope, bool kSecond, Into kInto, typename Sum>
 void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels, const EpilogueArrays& arrays,
@@ -94,7 +98,7 @@ void epilogue(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels
                 float* out = static_cast<float*>(dst) + p * dst_stride + c;
                 for (uint32_t v = 0; v < 4; ++v) vst1q_f32(out + 4 * v, y[v]);
             } else {
-                vst1q_u8(static_cast<uint8_t*>(dst) + p * dst_stride + c, grid.bytes<kInto == Into::kTowardZero>(y));
+                vst1q_u8(static_cast<uint8_t*>(dst) + p * dst_stride + c, grid.bytes<kInto>(y));
             }
         }
     }
@@ -107,6 +111,8 @@ void into(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels, co
         epilogue<kSlope, kSecond, Into::kFloat>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
     else if (target.toward_zero)
         epilogue<kSlope, kSecond, Into::kTowardZero>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
+    else if (target.zero_point)
+        epilogue<kSlope, kSecond, Into::kShifted>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
     else
         epilogue<kSlope, kSecond, Into::kNearest>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
 }
@@ -124,21 +130,21 @@ void choose(const Sum* sums, size_t stride, uint32_t pixels, uint32_t channels, 
         into<false, false>(sums, stride, pixels, channels, arrays, target, dst, dst_stride);
 }
 
-template <bool kTowardZero>
+template <Into kInto>
 void quantize(const float* src, size_t count, const Target& target, uint8_t* dst) {
     const Grid grid(target);
     float32x4_t y[4];
     size_t i = 0;
     for (; i + 16 <= count; i += 16) {
         for (uint32_t v = 0; v < 4; ++v) y[v] = vld1q_f32(src + i + 4 * v);
-        vst1q_u8(dst + i, grid.bytes<kTowardZero>(y));
+        vst1q_u8(dst + i, grid.bytes<kInto>(y));
     }
     if (i == count) return;
     float rest[16] = {};
     uint8_t codes[16];
     memcpy(rest, src + i, (count - i) * sizeof(float));
     for (uint32_t v = 0; v < 4; ++v) y[v] = vld1q_f32(rest + 4 * v);
-    vst1q_u8(codes, grid.bytes<kTowardZero>(y));
+    vst1q_u8(codes, grid.bytes<kInto>(y));
     memcpy(dst + i, codes, count - i);
 }
 
@@ -156,9 +162,9 @@ void uq_epilogue_f32__neon(const float* sums, size_t stride, uint32_t pixels, ui
 
 void uq_quantize__neon(const float* src, size_t count, const Target& target, uint8_t* dst) {
     if (target.toward_zero)
-        quantize<true>(src, count, target, dst);
+        quantize<Into::kTowardZero>(src, count, target, dst);
     else
-        quantize<false>(src, count, target, dst);
+        quantize<Into::kShifted>(src, count, target, dst);
 }
 
 }  // namespace uq

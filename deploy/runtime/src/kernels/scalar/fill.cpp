@@ -149,7 +149,7 @@ uint8_t to_code(float y, const Target& target) {
     r = r > target.low ? r : target.low;
     r = r < target.high ? r : target.high;
     r = target.toward_zero ? static_cast<float>(static_cast<int32_t>(r)) : round_half_even(r);
-    return static_cast<uint8_t>(static_cast<int32_t>(r));
+    return static_cast<uint8_t>(static_cast<int32_t>(r) + target.zero_point);
 }
 
 // Every operation is one rounded float32 operation (-ffp-contract=off): multiply, add, slope, multiply, add.
