@@ -46,7 +46,8 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	then index="--extra-index-url $(TORCH_INDEX)"; \
 	else echo "(torch comes from pip's own index: TORCH_INDEX=$(TORCH_INDEX) is not used)"; fi; \
 	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel; \
-	$(BIN)/python -m pip install --quiet $$index -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m pip install --quiet $$index -c constraints.txt --no-build-isolation -e '.[dev]'; \
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps dynamic-network-architectures # nnU-Net's networks need torch alone
 	@touch $@
 
 # The install compiles it too; this one follows changed C++ sources.

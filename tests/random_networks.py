@@ -8,6 +8,31 @@ import torch
 from torch import Tensor, nn
 
 _KINDS = ["conv"] * 3 + ["add", "cat"] * 2 + ["strided", "grouped", "up", "nearest", "linear", "pool", "norm"]
+_KINDS += ["subtract", "gate", "excite", "average", "constant"]
+
+
+class Gate(nn.Module):
+    """A feature map times a gate of itself: one a pixel, or (``excite``) one a channel."""
+
+    def __init__(self, channels: int, rank: int, excite: bool) -> None:
+        super().__init__()
+        self.excite, self.axes = excite, tuple(range(2, rank + 2))
+        self.gate = (nn.Conv2d if rank == 2 else nn.Conv3d)(channels, channels if excite else 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.gate(x.mean(self.axes, keepdim=True) if self.excite else x))
+
+
+class Constant(nn.Module):
+    """``(x * a + b - 0.25) / 2`` with a and b parameters of each channel."""
+
+    def __init__(self, channels: int, rank: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(channels, *([1] * rank)))
+        self.b = nn.Parameter(torch.randn(1, channels, *([1] * rank)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.a + self.b - 0.25) / 2
 
 
 class RandomNet(nn.Module):
@@ -32,14 +57,18 @@ class RandomNet(nn.Module):
         if norm:
             norms = [(nn.BatchNorm2d, nn.InstanceNorm2d), (nn.BatchNorm3d, nn.InstanceNorm3d)][rank - 2]
             tail: list[nn.Module] = []
-            which = rng.integers(4)
+            which = rng.integers(5)
             if which < 2:
                 tail.append(norms[0](outputs))
             elif which == 2:
                 tail.append(norms[1](outputs, affine=bool(rng.integers(2))))
+            elif which == 3:
+                divisors = [g for g in range(1, outputs + 1) if outputs % g == 0]
+                tail.append(nn.GroupNorm(int(rng.choice(divisors)), outputs, affine=bool(rng.integers(2))))
             activations = [nn.ReLU(), nn.LeakyReLU(0.1), nn.PReLU(), nn.PReLU(outputs)]
+            activations += [nn.SiLU(), nn.ELU(), nn.Tanh(), nn.GELU()]
             if rng.integers(4):
-                tail.append(activations[int(rng.integers(4))])
+                tail.append(activations[int(rng.integers(4) if rng.integers(3) else rng.integers(4, 8))])
             if rng.integers(2):
                 tail.reverse()
             if rng.integers(4) == 0:
@@ -78,7 +107,16 @@ class RandomNet(nn.Module):
         elif choice == "pool" and min(size) > 3:
             self.layers.append((nn.MaxPool2d if rank == 2 else nn.MaxPool3d)(2))
             self._plain(shapes, channels, tuple(n // 2 for n in size))
-        elif choice in ("add", "cat") and (sources := self._matching(shapes, choice)):
+        elif choice == "average" and min(size) > 3:
+            self.layers.append((nn.AvgPool2d if rank == 2 else nn.AvgPool3d)(2))
+            self._plain(shapes, channels, tuple(n // 2 for n in size))
+        elif choice in ("gate", "excite"):
+            self.layers.append(Gate(channels, rank, choice == "excite"))
+            self._plain(shapes, channels, size)
+        elif choice == "constant":
+            self.layers.append(Constant(channels, rank))
+            self._plain(shapes, channels, size)
+        elif choice in ("add", "cat", "subtract") and (sources := self._matching(shapes, choice)):
             source = int(rng.choice(sources))
             self.steps.append((choice, -1, source))
             shapes.append((channels + (shapes[source][0] if choice == "cat" else 0), size))
@@ -101,6 +139,8 @@ class RandomNet(nn.Module):
         for kind, layer, source in self.steps:
             if kind == "layer":
                 values.append(self.layers[layer](values[-1]))
+            elif kind == "subtract":
+                values.append(values[-1] - 0.5 * values[source])
             elif kind == "cat":
                 values.append(torch.cat([values[source], values[-1]], dim=1))
             else:
@@ -128,6 +168,9 @@ def _randomise(net: nn.Module, rng: np.random.Generator) -> None:
         ):
             module.weight.data.copy_(torch.from_numpy(rng.normal(1, 0.7, module.num_features)).float())
             module.bias.data.copy_(torch.from_numpy(rng.normal(0, 0.5, module.num_features)).float())
+        if isinstance(module, nn.GroupNorm) and module.affine:
+            module.weight.data.copy_(torch.from_numpy(rng.normal(1, 0.7, module.num_channels)).float())
+            module.bias.data.copy_(torch.from_numpy(rng.normal(0, 0.5, module.num_channels)).float())
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
             style = rng.integers(4)
             if style == 0:  # every weight at the end of the range: the largest accumulators there are

@@ -18,18 +18,25 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "fixedpoint"),
-    ("config", "export", "preprocess", "imageio", "nifti", "tiff", "cost", "metrics", "history", "progress", "summary"),
+    (
+        "config", "export", "onnx", "preprocess", "imageio", "nifti", "tiff", "cost", "metrics", "history", "progress",
+        "summary",
+    ),
     ("data", "augment", "batches", "nets", "quant", "export.lower", "losses", "checkpoint", "scoring"),
     ("native", "runtime", "predict", "inspect", "report"),
-    ("train", "loop", "prepare", "facts", "runs", "evaluate", "verify", "export.run", "export.bundle"),
+    (
+        "check", "train", "loop", "prepare", "facts", "ptq", "runs", "evaluate", "verify", "export.run",
+        "export.bundle", "onnx.run", "onnx.evaluate", "distill", "progressive",
+    ),
     ("bench",),
     ("cli",),
-)
+)  # fmt: skip
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.
 DEVICE_SIDE = (
     "errors", "files", "fixedpoint", "config", "cost", "imageio", "metrics", "nifti", "preprocess", "tiff",
-    "native", "runtime", "predict", "inspect", "report",
-    "export.program", "export.integer", "export.packing", "export.modelfile", "export.passes",
+    "native", "runtime", "predict", "inspect", "report", "onnx.session",
+    "export.program", "export.integer", "export.convolution", "export.norms", "export.packing", "export.modelfile",
+    "export.passes",
     "export.targets", "export.elf", "export.toolchain", "export.build", "export.golden", "export.guide",
 )  # fmt: skip
 DATASETS_MAY_IMPORT = ("unetq.data", "unetq.errors", "unetq.imageio", "unetq.preprocess", "unetq.export.program")

@@ -1,16 +1,21 @@
 """Networks by name."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
+from native_library import lacking
 
 from unetq.errors import ConfigError
-from unetq.nets import build_network
+from unetq.nets import NETWORKS, build_network
 
 
-@pytest.mark.parametrize("name", ["paper", "unet", "basic_unet"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_networks_keep_the_size(name: str) -> None:
+    if name in ("plain_conv_unet", "residual_encoder_unet") and not find_spec("dynamic_network_architectures"):
+        lacking("no dynamic-network-architectures: pip install 'unetq[nets]'")
     network = build_network(name, {"in_channels": 2, "out_channels": 3}).eval()
-    assert network(torch.zeros(1, 2, 32, 48)).shape == (1, 3, 32, 48)
+    assert network(torch.zeros(1, 2, 32, 64)).shape == (1, 3, 32, 64)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +26,10 @@ def test_networks_keep_the_size(name: str) -> None:
         ("paper", {"widths": [4]}, "at least two"),
         ("paper", {"order": "relu-first"}, "conv-relu-norm"),
         ("unet", {"strides": [2]}, "refuses the options"),
+        ("plain_conv_unet", {"norm": "layer"}, "choose one of instance, batch, group, none"),
+        ("residual_encoder_unet", {"activation": "relu6"}, "choose one of leaky_relu"),
+        ("plain_conv_unet", {"deep_supervision": 1}, "option 'deep_supervision'"),
+        ("plain_conv_unet", {"spatial_dims": 4}, "2 or 3"),
     ],
 )
 def test_mistakes_are_explained(name: str, options: dict, words: str) -> None:

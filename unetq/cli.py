@@ -95,14 +95,84 @@ def train(
 
 
 @app.command()
+def ptq(
+    checkpoint: Annotated[Path, typer.Argument(help="A run folder, or its float checkpoint.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="RUN", help="The new run's folder.")],
+    weight_bits: Annotated[int, typer.Option(help="1 to 8, or 32 for float.")] = 8,
+    act_bits: Annotated[int, typer.Option(help="1 to 8, or 32 for float.")] = 8,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="Files or folders (TIFF, PNG, NIfTI, npy) …; by default the run's own training slices."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="fixed, paper, lsq, …")] = "fixed",
+    value_range: Annotated[str, typer.Option("--range", help="Of activations: minmax, percentile, mse or kl.")] = "mse",
+    weight_range: Annotated[str, typer.Option(help="Of weights: minmax, percentile, mse or kl.")] = "mse",
+    percentile: Annotated[float, typer.Option(help="For the range percentile.")] = 99.99,
+    equalize: Annotated[bool, typer.Option("--equalize", help="Cross-layer equalisation first.")] = False,
+    bias_correction: Annotated[bool, typer.Option("--bias-correction", help="Mean shifts taken back.")] = False,
+    adaround: Annotated[bool, typer.Option("--adaround", help="Rounding learned layer by layer.")] = False,
+    bn_reestimate: Annotated[bool, typer.Option("--bn-reestimate", help="BatchNorm statistics measured anew.")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Rare predicted classes count as others.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Crops to calibrate on.")] = 16,
+    iterations: Annotated[int, typer.Option(min=1, help="Of AdaRound, a layer.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Other keys of the section quant.")
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quantise a trained float network in minutes, without labels or training."""
+    from .config import parse_settings
+    from .errors import ConfigError
+    from .ptq.network import Options
+    from .ptq.run import describe
+    from .ptq.run import ptq as quantise
+
+    given = parse_settings(settings or [])
+    if set(given) - {"quant"}:
+        raise ConfigError(f"--set {min(set(given) - {'quant'})}…: ptq takes keys of the section quant only; drop it.")
+    flags = {"weight_bits": weight_bits, "act_bits": act_bits, "method": method}
+    options = Options(
+        value_range, weight_range, percentile, equalize, bias_correction, adaround, bn_reestimate, foreground,
+        iterations, seed,
+    )  # fmt: skip
+    record = quantise(
+        checkpoint, out, {**flags, **given.get("quant", {})}, options, images=images or (), samples=samples, data=data,
+        command=shlex.join(["unetq", *sys.argv[1:]]), tell=lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    following = f"  Next: unetq evaluate {shlex.quote(str(out))}"
+    typer.echo(json.dumps(record) if as_json else f"{describe(out, record)}\n{following}")
+
+
+@app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or an .onnx file of one.")],
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
     as_json: JsonOption = False,
     in_float: Annotated[bool, typer.Option("--float", help="Quantisers off, in float32; labelled so.")] = False,
     data: DataOption = None,
+    config: Annotated[
+        str | None, typer.Option(help="Of an .onnx file: a config whose data are scored; by default those it names.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="UQM", help="Of an .onnx file: count the pixels that agree with this model.")
+    ] = None,
 ) -> None:
-    """Score a run in the integer arithmetic that ships; writes metrics.json."""
+    """Score a run in the integer arithmetic that ships; writes metrics.json. An .onnx file is only scored."""
+    from .onnx.session import is_onnx
+
+    if is_onnx(run):
+        from .onnx.evaluate import describe as tell
+        from .onnx.evaluate import evaluate_onnx
+
+        found = evaluate_onnx(run, split, data, config, against)
+        typer.echo(json.dumps(found, indent=2) if as_json else tell(found))
+        return
+    if config is not None or against is not None:
+        from .errors import ConfigError
+
+        raise ConfigError("--config and --against are for .onnx files; a run knows its data. Leave them out.")
     from .evaluate import evaluate as score
     from .summary import describe
 
@@ -134,7 +204,16 @@ def verify(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder; with --target also a .uqm file.")],
-    out: OutOption,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where to write; not needed with --onnx.")] = None,
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", metavar="FILE", help="Write a standard ONNX model (QDQ) instead.")
+    ] = None,
+    onnx_opset: Annotated[
+        int | None, typer.Option("--onnx-opset", help="13 to 23; from 21, the default, weights have 4-bit types.")
+    ] = None,
+    onnx_norm_nodes: Annotated[
+        bool, typer.Option("--onnx-norm-nodes", help="Norms as single nodes in float32: less exact, no float64.")
+    ] = False,
     target: Annotated[
         str | None, typer.Option(metavar="NAME", help="aarch64-linux, armv7-linux or x86_64-linux: a device's folder.")
     ] = None,
@@ -143,10 +222,23 @@ def export(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pack a run's best network into one .uqm file, or with --target into a folder for a device.
+    """Pack a run's best network into one .uqm file, with --target into a folder for a device, with --onnx for others.
 
     The folder holds the model, a static program, the library with its C header, an example, check sums and a self-test.
     """
+    from .errors import ConfigError
+
+    if onnx is not None and (out, target, cxx) == (None, None, None):
+        from .onnx.run import export_onnx
+
+        written = export_onnx(run, onnx, onnx_opset, onnx_norm_nodes)
+        typer.echo(json.dumps(written) if as_json else f"{written['path']}: {written['bytes']} bytes")
+        return
+    if onnx is not None or onnx_opset is not None or onnx_norm_nodes or out is None:
+        raise ConfigError(
+            "one kind of output at a time: -o FILE.uqm, or -o FOLDER with --target, or --onnx FILE.onnx "
+            "(with --onnx-opset if you like); give one of them."
+        )
     if target is not None:
         from .export.bundle import bundle, describe
         from .progress import count_compiled
@@ -155,8 +247,6 @@ def export(
         typer.echo(json.dumps(found) if as_json else describe(found))
         return
     if cxx is not None:
-        from .errors import ConfigError
-
         raise ConfigError("--cxx names the compiler for a device, but no device is named; add --target aarch64-linux.")
     from .export.run import export as pack
 
@@ -166,7 +256,7 @@ def export(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A .uqm file.")],
+    model: Annotated[Path, typer.Argument(help="A .uqm file, or an .onnx file of ours.")],
     image: Annotated[Path, typer.Argument(help="TIFF, PNG or NIfTI.")],
     out: OutOption,
     allow_small: Annotated[
@@ -195,6 +285,25 @@ def report(
     from .report import build
 
     typer.echo(f"{build(runs, out)}: written")
+
+
+@app.command()
+def check(
+    network: Annotated[str, typer.Argument(help="A network's name, module:Class, a shipped config or a YAML file.")],
+    size: Annotated[str | None, typer.Option(metavar="PIXELS", help="64, 64x48 or 32x64x64; by default tried.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Such as network.options.spatial_dims=3.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what each layer of a network becomes, and all that is not supported; exit code 2 where anything is not."""
+    from .check import check as look
+    from .check import describe
+
+    found = look(network, settings or [], size)
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+    if not found["supported"]:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -248,12 +357,14 @@ def download(
 
 
 def _spread_settings(arguments: list[str]) -> list[str]:
-    """``--set a=1 b=2`` as ``--set a=1 --set b=2``: what follows a setting and looks like one is one."""
+    """``--set a=1 b=2`` as ``--set a=1 --set b=2``: what follows a setting and looks like one is one; so of images."""
     spread: list[str] = []
     for i, argument in enumerate(arguments):
         follows = len(spread) >= 2 and spread[-2] == "--set" and i > 0
         if follows and "=" in argument and not argument.startswith("-"):
             spread.append("--set")
+        if len(spread) >= 2 and spread[-2] == "--images" and not argument.startswith("-"):
+            spread.append("--images")
         spread.append(argument)
     return spread
 

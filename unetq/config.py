@@ -77,17 +77,41 @@ class NetworkConfig(_Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+Method = Literal[
+    "fixed", "paper", "lsq", "lsq+", "pact", "dorefa", "bnn", "xnor", "twn", "ttq", "ternarynet", "codebook", "lcq"
+]
+WeightMethod = Literal["fixed", "paper", "lsq", "lsq+", "dorefa", "bnn", "xnor", "twn", "ttq", "codebook", "lcq"]
+ActMethod = Literal["fixed", "paper", "lsq", "lsq+", "pact", "dorefa", "ternary"]
+
+
+class LayerConfig(_Section):
+    """What differs in the convolutions that match ``pattern``; see ``unetq.quant.settings.LayerSettings``."""
+
+    pattern: str
+    weight_bits: Bits | None = None
+    act_bits: Bits | None = None
+    weight_method: WeightMethod | None = None
+    act_method: ActMethod | None = None
+
+
 class QuantConfig(_Section):
-    """Bits and method. 32 bits mean float; with weights and activations both at 32 there is no low-bit stage.
+    """Bits and methods. 32 bits mean float; with weights and activations both at 32 there is no low-bit stage.
 
     ``float_layers`` are module-name patterns kept in float32; ``calibration_batches`` training batches set
     the first step sizes; these are refined by training when ``refine_step_sizes``, and frozen after the
-    fraction ``freeze_after`` of the low-bit steps.
+    fraction ``freeze_after`` of the low-bit steps. ``method`` is a family, ``weight_method`` and ``act_method``
+    replace its halves; ``layers`` are settings of single layers; for the rest see ``unetq.quant.settings``.
     """
 
     weight_bits: Bits = 4
     act_bits: Bits = 6
-    method: Literal["fixed", "paper"] = "fixed"
+    method: Method = "fixed"
+    weight_method: WeightMethod | None = None
+    act_method: ActMethod | None = None
+    group_size: int = Field(default=0, ge=0, le=65536)
+    zero_point: bool = False
+    dynamic: bool = False
+    layers: list[LayerConfig] = Field(default_factory=list)
     per_channel: bool = True
     first_bits: Bits = 8
     last_bits: Bits = 8
@@ -99,7 +123,19 @@ class QuantConfig(_Section):
     @property
     def is_float(self) -> bool:
         """True when nothing is quantised."""
-        return self.weight_bits == FLOAT_BITS and self.act_bits == FLOAT_BITS
+        narrow = (self.weight_bits, self.act_bits) != (FLOAT_BITS, FLOAT_BITS)
+        return not narrow and not any(layer.weight_bits or layer.act_bits for layer in self.layers)
+
+    @property
+    def title(self) -> str:
+        """The methods in words: the family, and whatever a run sets beside it."""
+        halves = (("weights", self.weight_method), ("activations", self.act_method))
+        parts = [self.method, *(f"{name} {half}" for half, name in halves if name)]
+        parts += [f"groups of {self.group_size}"] if self.group_size else []
+        parts += ["zero-points"] if self.zero_point else []
+        parts += ["dynamic ranges"] if self.dynamic else []
+        parts += ["single layers"] if self.layers else []
+        return ", ".join(parts)
 
 
 class LossConfig(_Section):
@@ -109,13 +145,34 @@ class LossConfig(_Section):
     ce: float = Field(default=1.0, ge=0.0)
 
 
+class DistillConfig(_Section):
+    """Teaching of the low-bit stage by the run's own float network; see ``unetq.distill``.
+
+    ``logits`` and ``features`` weigh the two terms that are added to the loss, 0 is off; ``temperature`` softens
+    the logits. ``blocks`` are patterns of the layers whose outputs are features; none means the last layer before
+    every change of resolution.
+    """
+
+    logits: float = Field(default=0.0, ge=0.0)
+    features: float = Field(default=0.0, ge=0.0)
+    temperature: float = Field(default=2.0, gt=0.0)
+    blocks: list[str] = Field(default_factory=list)
+
+    @property
+    def is_on(self) -> bool:
+        """True where a term has weight."""
+        return self.logits > 0.0 or self.features > 0.0
+
+
 class TrainConfig(_Section):
     """Both stages: ``float_steps`` in float, then ``quant_steps`` of low-bit fine-tuning from its best state.
 
     ``from_run`` (a run folder, or a float checkpoint) replaces the float stage; ``from_scratch`` trains the
-    low-bit network from random weights. ``batch`` is a process's own; ``crop`` is the side of a square.
+    low-bit network from random weights (with ``distill``, ``from_run`` then names the teacher only). ``batch`` is a
+    process's own; ``crop`` is the side of a square.
     ``warmup`` is in steps; ``schedule`` "step" is x0.1 every fifth of a stage. ``early_stop_patience`` counts
-    validations without a better Dice, 0 is never.
+    validations without a better Dice, 0 is never. ``distill`` has the float network teach the low-bit stage;
+    ``progressive`` are widths that it goes through before its own, such as [8, 6] (``unetq.progressive``).
     """
 
     float_steps: int = Field(default=1200, ge=1)
@@ -138,6 +195,8 @@ class TrainConfig(_Section):
     early_stop_patience: int = Field(default=0, ge=0)
     from_run: str | None = None
     from_scratch: bool = False
+    distill: DistillConfig = DistillConfig()
+    progressive: list[int] = Field(default_factory=list)
     accelerator: str = "auto"
     devices: int = Field(default=1, ge=1)
     strategy: str = "auto"
@@ -189,7 +248,8 @@ def build(values: Mapping[str, Any], source: str = "the config") -> Experiment:
         experiment = Experiment.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from None
-    if experiment.train.from_run and experiment.train.from_scratch:
+    train = experiment.train
+    if train.from_run and train.from_scratch and not train.distill.is_on:  # else that run is the teacher
         raise ConfigError(
             "train.from_run and train.from_scratch are both set; a run starts from one of them. Drop the other."
         )

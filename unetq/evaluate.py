@@ -183,7 +183,7 @@ def _describe(
             "act": quant.act_bits,
             "first": quant.first_bits,
             "last": quant.last_bits,
-            "method": quant.method,
+            "method": quant.title,
             "per_channel": quant.per_channel,
             "float_layers": list(quant.float_layers),
         },

@@ -76,6 +76,9 @@ class Stage:
     """What a stage trains with. ``evaluate`` maps (1, C, H, W) to logits in the arithmetic that is validated.
 
     ``optimizer`` groups carry their own ``base_lr``. ``freeze`` is called once ``freeze_at`` steps are done.
+    ``first`` counts steps of the same name that went before, as a phase; histories and messages count on from there.
+    ``guide`` adds a term to the loss, from the images and the logits that they gave. ``advance`` is called before
+    every step with the number of steps done, earlier phases included.
     """
 
     name: str
@@ -90,6 +93,9 @@ class Stage:
     record: dict[str, Any]
     freeze_at: int | None = None
     freeze: Callable[[], None] = field(default=lambda: None)
+    first: int = 0
+    guide: Callable[[Tensor, Tensor], Tensor] | None = None
+    advance: Callable[[int], None] = field(default=lambda step: None)
 
 
 class Loop:
@@ -136,6 +142,11 @@ class Loop:
     def _last(self) -> Path:
         return self.stage.folder / "last.safetensors"
 
+    @property
+    def _at(self) -> int:
+        """The step, earlier phases included."""
+        return self.stage.first + self.state.step
+
     def _resume(self) -> None:
         if self._last.is_file():
             checkpoint = checkpoints.load(self._last)
@@ -144,14 +155,15 @@ class Loop:
             checkpoints.restore_optimizer(self.stage.optimizer, checkpoint)
             checkpoints.restore_rng(checkpoint)
             self.state = state
-        if self.fabric.is_global_zero:
-            self.history.cut(self.stage.name, self.state.step)
+        # The lines after a finished phase are those of the next ones.
+        if self.fabric.is_global_zero and not self.state.done:
+            self.history.cut(self.stage.name, self._at)
 
     def _train(self) -> None:
         state, steps = self.state, self.stage.steps
         if self._validation_due():
             self._report()
-        batches = self.stage.batches(state.step)
+        batches = self.stage.batches(self._at)
         while state.step < steps and not self._patience_is_over():
             self._maybe_freeze()
             loss = self._one_step(*next(batches))
@@ -164,24 +176,28 @@ class Loop:
                 self.progress.step(state.step, state.loss)
                 self._report()
             if self.on_step is not None:
-                self.on_step(self.stage.name, state.step)
+                self.on_step(self.stage.name, self._at)
             stopping = self._agreed_stop()
             if stopping or state.step % self.config.checkpoint_every == 0:
                 self._save_last()
             if stopping:
-                raise Interrupted(f"stopped after step {state.step} of the {self.stage.name} stage")
+                raise Interrupted(f"stopped after step {self._at} of the {self.stage.name} stage")
         state.done = True
         self._save_last()
 
     def _one_step(self, images: Tensor, labels: Tensor) -> Tensor:
         self.stage.wrapped.train()
+        self.stage.advance(self._at)
         factor = schedule_factor(self.config, self.state.step, self.stage.steps)
         for group in self.stage.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         images = images.to(self.fabric.device, non_blocking=True)
         if self.config.channels_last:
             images = images.to(memory_format=torch.channels_last)
-        loss = self.stage.loss(self.stage.wrapped(images), labels.to(self.fabric.device, non_blocking=True))
+        logits = self.stage.wrapped(images)
+        loss = self.stage.loss(logits, labels.to(self.fabric.device, non_blocking=True))
+        if self.stage.guide is not None:
+            loss = loss + self.stage.guide(images, logits)
         self.stage.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         self.stage.optimizer.step()
@@ -199,7 +215,7 @@ class Loop:
         kept = f"the last good checkpoint is {self._last}" if self._last.is_file() else "there was no checkpoint yet"
         rate = "train.lr" if self.stage.name == "float" else "train.quant_lr"
         return UnetqError(
-            f"{what} is not finite by step {self.state.step} of the {self.stage.name} stage; "
+            f"{what} is not finite by step {self._at} of the {self.stage.name} stage; "
             f"training stopped and {kept}. "
             f"Start a new run with a smaller {rate}, a longer train.warmup or train.precision=32."
         )
@@ -220,7 +236,7 @@ class Loop:
         dice = self._validate() if self._validation_due() else None
         state.seconds = time.monotonic() - self._clock
         if self.fabric.is_global_zero:
-            self.history.add(self.stage.name, state.step, state.loss, lr, state.seconds, dice)
+            self.history.add(self.stage.name, self._at, state.loss, lr, state.seconds, dice)
 
     def _validate(self) -> dict[str, float]:
         self._require_finite_weights()
@@ -247,7 +263,7 @@ class Loop:
             scores.append(self.scorer.score(sample, prediction))
             if self.stop.requested and self.fabric.world_size == 1:
                 self._save_last()  # `validated` is still behind, so that a resumed run validates first
-                raise Interrupted(f"stopped while validating step {self.state.step} of the {self.stage.name} stage")
+                raise Interrupted(f"stopped while validating step {self._at} of the {self.stage.name} stage")
         return scores
 
     def _agreed_stop(self) -> bool:

@@ -18,10 +18,12 @@ from .errors import ConfigError, DataError, UnsupportedError
 from .export.program import ModelMeta, Preprocessing
 from .fixedpoint import F32
 from .imageio import Volume, check_output, read_image, write_mask
+from .onnx.session import OnnxModel, is_onnx
 from .preprocess import crop, decide, normalize, pad_to_size, padded_size
 from .runtime import Runtime
 
 Progress = Callable[[int, int], None]
+Model = Runtime | OnnxModel
 
 
 def predict(
@@ -39,7 +41,7 @@ def predict(
     was at ``out_path``. The mask has the image's geometry and the model's label values, as uint8.
 
     Args:
-        model_path: a ``.uqm`` file.
+        model_path: a ``.uqm`` file, or an ``.onnx`` file that ``unetq export --onnx`` wrote (it runs in onnxruntime).
         image_path: TIFF, PNG, NIfTI or .npy; see ``unetq.imageio``.
         out_path: the mask; neither of the two inputs.
         progress: called with (slices done, slices in all), first with 0.
@@ -64,7 +66,7 @@ def predict(
     if out_path.exists() and model_path.exists() and out_path.samefile(model_path):
         raise ConfigError(f"output {out_path} is the model file; models are never overwritten; choose another name.")
     _refuse_constant(image)
-    with Runtime(model_path, threads=threads) as runtime:
+    with open_model(model_path, threads) as runtime:
         values = _label_values(runtime.meta)
         size = _accepted_size(runtime, image.data.shape)
         warnings = _warnings(runtime, image)
@@ -88,24 +90,31 @@ def predict(
         "slices": len(image.data),
         "size": list(image.data.shape[1:]),
         "isa": isa,
-        "arena_bytes": int(arena),
+        "arena_bytes": arena,
         "seconds": round(time.perf_counter() - started, 3),
         "pixels": {label: int(counts[value]) for label, value in zip(labels, values, strict=True)},
         "warnings": warnings,
     }
 
 
+def open_model(path: Path, threads: int) -> Model:
+    """A ``.uqm`` file in the C++ runtime, an ``.onnx`` file of ours in onnxruntime."""
+    return OnnxModel(path, threads) if is_onnx(path) else Runtime(path, threads=threads)
+
+
 def describe(summary: dict[str, Any]) -> str:
     """A summary in one line for people."""
     size = " x ".join(map(str, summary["size"]))
+    arena = summary["arena_bytes"]
+    memory = f", working memory {arena / 1e6:.1f} MB" if arena is not None else ""
     return (
         f"{summary['output']}: {summary['slices']} slice(s) of {size} in {summary['seconds']:.2f} s "
-        f"({summary['isa']}, working memory {summary['arena_bytes'] / 1e6:.1f} MB)"
+        f"({summary['isa']}{memory})"
     )
 
 
 def _segment(
-    runtime: Runtime, image: Volume, size: tuple[int, ...], progress: Progress | None
+    runtime: Model, image: Volume, size: tuple[int, ...], progress: Progress | None
 ) -> Iterator[tuple[Any, NDArray[np.uint8]]]:
     """Class indices part by part, with where each part goes in the mask."""
     preprocessing = runtime.meta.preprocessing
@@ -119,18 +128,18 @@ def _segment(
         yield index, _run(runtime, image.slice(index), preprocessing, size)
 
 
-def _run(runtime: Runtime, image: F32, preprocessing: Preprocessing, size: tuple[int, ...]) -> NDArray[np.uint8]:
+def _run(runtime: Model, image: F32, preprocessing: Preprocessing, size: tuple[int, ...]) -> NDArray[np.uint8]:
     """One image (1, H, W) or (1, D, H, W) to class indices of its own size."""
     inputs = pad_to_size(normalize(image, preprocessing), size)
     logits = runtime.run(np.ascontiguousarray(inputs)[None])[0]
     return decide(crop(logits, image.shape[1:]))
 
 
-def _parts(runtime: Runtime, image: Volume) -> int:
+def _parts(runtime: Model, image: Volume) -> int:
     return 1 if runtime.spatial_rank == 3 else len(image.data)
 
 
-def _accepted_size(runtime: Runtime, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _accepted_size(runtime: Model, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The size the runtime is called with, one entry a spatial axis of the model."""
     if runtime.input_channels != 1:
         raise UnsupportedError(
@@ -169,7 +178,7 @@ def _refuse_constant(image: Volume) -> None:
         )
 
 
-def _warnings(runtime: Runtime, image: Volume) -> list[str]:
+def _warnings(runtime: Model, image: Volume) -> list[str]:
     rank = runtime.spatial_rank
     spatial, multiple = image.data.shape[-rank:], runtime.input_multiple[-rank:]
     if all(have >= step for have, step in zip(spatial, multiple, strict=True)):

@@ -16,8 +16,10 @@ from . import files
 from .checkpoint import Checkpoint
 from .config import Experiment, TrainConfig, differences, to_yaml
 from .data import Sample, check_no_leak, check_samples, digest
+from .distill import check_distillation, feature_blocks
 from .errors import CheckpointError, ConfigError, DataError, OutputError
 from .nets import build_network
+from .progressive import phases, widened
 from .runs import (
     CONFIG,
     FLOAT,
@@ -156,7 +158,11 @@ def load_data(experiment: Experiment, network: nn.Module, data: Path | None, dev
     channels_out = probe(network, channels, size=experiment.train.crop)
     check_classes(channels_out, spec.labels)
     scorer = Scorer(validation, preprocessing, multiple, len(spec.labels), device)
-    build_quantized(network, experiment, example_input(experiment, channels))
+    check_distillation(experiment)
+    for phase in phases(experiment):
+        quantized = build_quantized(network, widened(experiment, phase.bits), example_input(experiment, channels))
+    if experiment.train.distill.features:
+        feature_blocks(quantized, experiment.train.distill.blocks)
     digests = {"train": [digest(sample) for sample in train], "validation": [digest(sample) for sample in validation]}
     record = data_record(experiment, digests)
     return TrainingData(train, scorer, spec.labels, channels, channels_out, record)

@@ -20,6 +20,7 @@ from .export.program import Preprocessing
 from .nets import build_network
 from .quant.convert import quantize
 from .quant.network import QuantNet
+from .quant.settings import LayerSettings
 
 CONFIG, FACTS, HISTORY, METRICS = "config.yaml", "run.json", "history.jsonl", "metrics.json"
 FLOAT, QUANT = "float", "quant"
@@ -70,6 +71,12 @@ def build_quantized(network: nn.Module, experiment: Experiment, example: torch.T
         first_bits=quant.first_bits,
         last_bits=quant.last_bits,
         float_layers=tuple(quant.float_layers),
+        weight_method=quant.weight_method,
+        act_method=quant.act_method,
+        group_size=quant.group_size,
+        zero_point=quant.zero_point,
+        dynamic=quant.dynamic,
+        layers=[LayerSettings(**layer.model_dump()) for layer in quant.layers],
         example_input=example,
     )
 

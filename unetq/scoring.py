@@ -23,13 +23,14 @@ Forward = Callable[[Tensor], Tensor]
 class Scorer:
     """Predicts slices and scores them.
 
-    ``samples`` all have labels; ``multiple`` is what a side of the network's input must be a multiple of.
+    ``samples`` all have labels; ``multiple`` is what a side of the network's input must be a multiple of
+    (one number, or an entry for each of height and width).
     ``forward`` functions bring their own device; images are moved to ``device``.
     """
 
     samples: Sequence[Sample]
     preprocessing: Preprocessing
-    multiple: int
+    multiple: int | Sequence[int]
     classes: int
     device: torch.device
 

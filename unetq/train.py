@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from . import checkpoint as checkpoints
 from .batches import train_batches
 from .config import Experiment, TrainConfig
+from .distill import Distiller
 from .facts import Facts
 from .history import History
 from .loop import Batches, Interrupted, Loop, Stage, StopSignal
@@ -28,6 +29,7 @@ from .prepare import (
     open_folder,
 )
 from .progress import Progress, Silent
+from .progressive import Phase, phases, widened
 from .quant.calibrate import calibrate
 from .quant.network import QuantNet
 from .runs import FLOAT, QUANT, build_quantized, checkpoint_path, network_record
@@ -110,33 +112,53 @@ class _Trainer:
     def run_float(self, network: nn.Module) -> None:
         """Train the float network."""
         groups = _groups(list(network.parameters()), self.config.lr, self.config.weight_decay)
-        self._run(FLOAT, network, groups, self.config.float_steps, None)
+        self._run(FLOAT, network, groups, Phase(None, 0, self.config.float_steps), None)
 
     def run_quant(self) -> None:
-        """Calibrate on the float stage's best network (or random weights), then fine-tune."""
+        """Phase by phase: calibrate on what is there (the best float network, or random weights), then train."""
+        network = new_network(self.experiment) if self.config.from_scratch else self._float_network()
+        for phase in phases(self.experiment):
+            network = self._run_phase(network, phase).net.train()
+
+    def _float_network(self) -> nn.Module:
         network = new_network(self.experiment)
-        if not self.config.from_scratch:
-            best = checkpoints.load(checkpoint_path(self.out, FLOAT, "best"))
-            checkpoints.check_network(best, network_record(self.experiment), FLOAT)
-            checkpoints.load_model(network, best)
-        example = example_input(self.experiment, self.data.channels)
-        torch.manual_seed(self.experiment.seed + STAGE_SEED[QUANT])
-        quantized = build_quantized(network, self.experiment, example).to(self.fabric.device)
-        if not checkpoint_path(self.out, QUANT, "last").is_file():
+        best = checkpoints.load(checkpoint_path(self.out, FLOAT, "best"))
+        checkpoints.check_network(best, network_record(self.experiment), FLOAT)
+        checkpoints.load_model(network, best)
+        return network
+
+    def _run_phase(self, network: nn.Module, phase: Phase) -> QuantNet:
+        experiment = widened(self.experiment, phase.bits)
+        example = example_input(experiment, self.data.channels)
+        torch.manual_seed(experiment.seed + STAGE_SEED[QUANT] + phase.first)
+        quantized = build_quantized(network, experiment, example).to(self.fabric.device)
+        if not (self.out / phase.folder / "last.safetensors").is_file():
             self._calibrate(quantized)
-        quantizers = list(quantized.quantizer_parameters())
+        snapping = {id(p) for p in quantized.snapping_parameters()}
+        parameters = quantized.quantizer_parameters()
+        quantizers = [[p for p in parameters if (id(p) in snapping) is snaps] for snaps in (True, False)]
         groups = _groups(list(quantized.network_parameters()), self.config.quant_lr, self.config.weight_decay)
-        if quantizers:
-            groups.append({"params": quantizers, "base_lr": self.config.step_size_lr, "weight_decay": 0.0})
-        refine = self.experiment.quant.refine_step_sizes
-        freeze_at = round(self.experiment.quant.freeze_after * self.config.quant_steps) if refine else 0
-        self._run(QUANT, quantized, groups, self.config.quant_steps, freeze_at)
+        for some in filter(None, quantizers):
+            groups.append({"params": some, "base_lr": self.config.step_size_lr, "weight_decay": 0.0})
+        refine = experiment.quant.refine_step_sizes
+        freeze_at = round(experiment.quant.freeze_after * phase.steps) if refine else 0
+        guide = self._guide(quantized, experiment) if self.config.distill.is_on else None
+        self._run(QUANT, quantized, groups, phase, freeze_at, guide)
+        return quantized
+
+    def _guide(self, student: QuantNet, experiment: Experiment) -> Distiller:
+        teacher = build_quantized(self._float_network(), experiment, example_input(experiment, self.data.channels))
+        teacher = teacher.to(self.fabric.device)
+        if self.config.channels_last:
+            teacher = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        return Distiller(teacher, student, self.config.distill, self.fabric.autocast)
 
     def _calibrate(self, quantized: QuantNet) -> None:
         count = self.experiment.quant.calibration_batches
         self.progress.note(f"calibrating on {count} batches")
         batches = self._batches(QUANT, count, augment=False, alone=True)(0)
-        calibrate(quantized, (images.to(self.fabric.device) for images, _ in batches))
+        for finding in calibrate(quantized, (images.to(self.fabric.device) for images, _ in batches)):
+            self.progress.note(f"warning: {finding}")
 
     def _batches(self, stage: str, steps: int, *, augment: bool, alone: bool = False) -> Batches:
         def start(first: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -156,31 +178,41 @@ class _Trainer:
         return start
 
     def _run(
-        self, name: str, network: nn.Module, groups: list[dict[str, Any]], steps: int, freeze_at: int | None
+        self,
+        name: str,
+        network: nn.Module,
+        groups: list[dict[str, Any]],
+        phase: Phase,
+        freeze_at: int | None,
+        guide: Distiller | None = None,
     ) -> None:
         if self.config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        torch.manual_seed(self.experiment.seed + STAGE_SEED[name] + self.fabric.global_rank)
+        torch.manual_seed(self.experiment.seed + STAGE_SEED[name] + phase.first + self.fabric.global_rank)
         wrapped, optimizer = self.fabric.setup(network, _optimizer(self.config, groups))
         quantized = network if isinstance(network, QuantNet) else None
-        folder = self.out / name
+        early = "" if phase.bits is None else f"{phase.bits}-bit"
+        folder = self.out / name / early
         if self.fabric.is_global_zero:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         self.fabric.barrier()
         stage = Stage(
             name=name,
-            steps=steps,
+            steps=phase.steps,
+            first=phase.first,
             folder=folder,
             network=network,
             wrapped=wrapped,
             optimizer=optimizer,
-            batches=self._batches(name, steps, augment=self.config.augment),
+            batches=self._batches(name, phase.first + phase.steps, augment=self.config.augment),
             loss=build_loss(self.data.channels_out, self.config.loss),
             # Low bits are validated in the integer arithmetic that ships.
             evaluate=network if quantized is not None or self.fabric.world_size > 1 else wrapped,
-            record=self._record(name),
+            record=self._record(name, phase),
             freeze_at=freeze_at,
             freeze=lambda: self._freeze(quantized, optimizer),
+            guide=guide,
+            advance=lambda step: self._advance(quantized, step),
         )
         loop = Loop(
             stage,
@@ -200,7 +232,7 @@ class _Trainer:
                 f"{interrupted}; all is saved. Continue with: unetq train --resume --out {shlex.quote(str(self.out))}"
             ) from None
         finally:
-            self.facts.stage(name, loop.state)
+            self.facts.stage(f"{name} {early}".strip(), loop.state)
 
     def _freeze(self, quantized: QuantNet | None, optimizer: Any) -> None:
         if quantized is None:
@@ -209,12 +241,16 @@ class _Trainer:
             quantized.freeze_step_sizes()
             return
         # DDP waits for every gradient it saw at the start, so the parameters stay and only their rate goes.
-        steps = {id(parameter) for parameter in quantized.quantizer_parameters()}
+        steps = {id(parameter) for parameter in quantized.snapping_parameters()}
         for group in optimizer.param_groups:
             if any(id(parameter) in steps for parameter in group["params"]):
                 group["base_lr"] = group["lr"] = 0.0
 
-    def _record(self, stage: str) -> dict[str, Any]:
+    def _advance(self, quantized: QuantNet | None, step: int) -> None:
+        if quantized is not None:
+            quantized.set_progress(step / self.config.quant_steps)
+
+    def _record(self, stage: str, phase: Phase) -> dict[str, Any]:
         record: dict[str, Any] = {
             "network": network_record(self.experiment),
             "input": [self.data.channels, self.config.crop, self.config.crop],
@@ -223,7 +259,9 @@ class _Trainer:
             "seed": self.experiment.seed,
         }
         if stage == QUANT:
-            record["quant"] = self.experiment.quant.model_dump()
+            record["quant"] = widened(self.experiment, phase.bits).quant.model_dump()
+            taught = {"distill": self.config.distill.model_dump(), "progressive": list(self.config.progressive)}
+            record["train"] = {**taught, "from_scratch": self.config.from_scratch}
         return record
 
 

@@ -327,3 +327,8 @@ def test_an_empty_batch_has_a_shape() -> None:
 def test_calibration_batches_are_tensors_with_something_in_them(batch) -> None:
     with pytest.raises(DataError, match="a calibration batch is"):
         unetq.calibrate(unetq.quantize(small()), [batch])
+
+
+def test_calibration_refuses_images_of_one_value() -> None:
+    with pytest.raises(DataError, match=r"every pixel of the calibration images is 0; .* Give real images"):
+        unetq.calibrate(unetq.quantize(small()), [torch.zeros(1, 1, 32, 32)])

@@ -1,18 +1,24 @@
 """Nodes fused into blocks, and the grids their outputs share.
 
-A block is one accumulator (convolution, linear upsampling, residual sum, or a tensor as it is) with the
-norms and the activation that follow it, up to the point where its output is quantised: once. Pooling,
-nearest upsampling, padding and concatenation keep codes, so all tensors they join lie on one grid,
-called a grid group.
+A block is one accumulator (convolution, average, linear upsampling, residual sum, product, or a tensor as it
+is) with the norms and the activation that follow it, up to the point where its output is quantised: once. A
+"table" block is a function of codes, such as a sigmoid: what it reads is quantised too, so that training and
+the integer program agree. Pooling, nearest upsampling, padding and concatenation keep codes, so all tensors
+they join lie on one grid, called a grid group. A dropout that nothing before it can take keeps the grid too: it
+is nothing but in training.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from .capture import Captured, Node
+from .functions import is_nonnegative
+from .nodes import Captured, Node
 
-ROOTS = ("input", "conv", "upsample_linear", "add", "pointwise")
+ROOTS = ("input", "conv", "fixed", "upsample_linear", "add", "mul", "table", "pointwise")
 """Kinds whose output is quantised; every other kind keeps the grid of its inputs."""
+
+POINTWISE = ("batch_norm", "instance_norm", "group_norm", "affine", "act")
+"""Kinds that end an accumulator, and make a block of their own where they cannot."""
 
 
 @dataclass
@@ -20,8 +26,9 @@ class Block:
     """One step of the quantised network, executed alike in training, calibration and lowering.
 
     ``key`` is stable across input sizes: the layer's name for convolutions, "#" with kind and number otherwise.
-    ``pre`` are norms before the activation, ``post`` BatchNorms behind it; ``act`` holds the slope of the
-    negative side (a number, or a parameter's name under "slope").
+    ``pre`` are norms and constants before the activation, ``post`` BatchNorms and constants behind it; ``act``
+    holds the slope of the negative side (a number, or a parameter's name under "slope"). ``nodes`` are all that
+    went into the block, in order.
     """
 
     kind: str
@@ -34,6 +41,7 @@ class Block:
     post: list[Node] = field(default_factory=list)
     dropouts: list[Node] = field(default_factory=list)
     group: str = ""
+    nodes: list[Node] = field(default_factory=list)
 
     @property
     def keeps_grid(self) -> bool:
@@ -42,7 +50,9 @@ class Block:
 
     @property
     def nonnegative(self) -> bool:
-        """True where the epilogue ends in a ReLU, so that an unsigned grid loses nothing."""
+        """True where the block ends in a ReLU (or such a function), so that an unsigned grid loses nothing."""
+        if self.kind == "table":
+            return is_nonnegative(self.attributes["function"])
         return self.act is not None and self.act.attributes.get("slope") == 0.0 and not self.post
 
 
@@ -69,16 +79,22 @@ def _absorb(block: Block, node: Node) -> bool:
     if node.kind == "dropout":
         block.dropouts.append(node)
         return True
-    if block.dropouts and node.kind in ("batch_norm", "instance_norm"):
+    if block.kind == "table":
+        return False  # codes to codes: nothing comes behind
+    if block.dropouts and node.kind in ("batch_norm", "instance_norm", "group_norm"):
         return False  # in training the norm would see what the dropout left
-    if node.kind == "batch_norm" and (block.act is not None or all(n.kind == "batch_norm" for n in block.pre)):
+    if node.kind in ("batch_norm", "affine"):
         (block.post if block.act is not None else block.pre).append(node)
         return True
-    # A residual sum accumulates in float32, where sums over an image depend on their order: its norm waits for codes.
-    if node.kind == "instance_norm" and block.act is None and not block.pre and block.kind != "add":
-        block.pre.append(node)
-        return True
-    if node.kind == "act" and block.act is None:
+    # Sums and products of maps accumulate in float32 where sums over an image depend on their order: their norm
+    # waits for codes. A second norm has no place either.
+    if node.kind in ("instance_norm", "group_norm"):
+        free = block.act is None and not any(n.kind in ("instance_norm", "group_norm") for n in block.pre)
+        if free and block.kind not in ("add", "mul"):
+            block.pre.append(node)
+            return True
+        return False
+    if node.kind == "act" and block.act is None and not block.post:
         block.act = node
         return True
     return False
@@ -111,10 +127,11 @@ class _Fuser:
         kind = node.kind
         if kind == "upsample":
             kind = "upsample_linear" if node.attributes["mode"] == "linear" else "upsample_nearest"
-        if kind in ("batch_norm", "instance_norm", "act", "dropout"):
+        if kind in POINTWISE:
             kind = "pointwise"
         sources = tuple(self.made[name] for name in node.inputs)
         block = Block(kind, self._key(kind, node), sources, dict(node.parameters), dict(node.attributes))
+        block.nodes.append(node)
         taken: set[str] = {node.name}
         last = node
         if kind == "pointwise":
@@ -126,6 +143,7 @@ class _Fuser:
                 if len(follower.inputs) != 1 or not _absorb(block, follower):
                     break
                 last = follower
+                block.nodes.append(last)
                 taken.add(last.name)
         self.made[last.name] = block.key
         self.blocks.append(block)
@@ -158,7 +176,7 @@ def build_blocks(captured: Captured) -> Network:
     fuser = _Fuser(captured)
     output = fuser.made[captured.output]
     last = next(b for b in fuser.blocks if b.key == output)
-    if last.keeps_grid or last.kind == "input" or any(output in b.inputs for b in fuser.blocks):
+    if last.keeps_grid or last.kind in ("input", "table") or any(output in b.inputs for b in fuser.blocks):
         # The output must be float32; a tensor that others read as codes is turned into numbers once more.
         fuser.blocks.append(Block("pointwise", "#output", (output,)))
         output = "#output"

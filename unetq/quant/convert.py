@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedError
 from .network import QuantNet
-from .settings import QuantSettings
+from .settings import LayerSettings, QuantSettings
 
 
 def _first_convolution(net: nn.Module) -> tuple[int, int]:
@@ -37,6 +37,12 @@ def quantize(
     first_bits: int = 8,
     last_bits: int = 8,
     float_layers: tuple[str, ...] | list[str] = (),
+    weight_method: str | None = None,
+    act_method: str | None = None,
+    group_size: int = 0,
+    zero_point: bool = False,
+    dynamic: bool = False,
+    layers: tuple[LayerSettings, ...] | list[LayerSettings] = (),
     example_input: Tensor | None = None,
 ) -> QuantNet:
     """A trainable low-bit twin of ``net``, which is left untouched.
@@ -44,16 +50,21 @@ def quantize(
     Args:
         net: any module of supported operations, one input (N, C, H, W) or (N, C, D, H, W), one output.
         weight_bits, act_bits: 1 to 8, or 32 for float32.
-        method: "fixed" (true b-bit fixed point) or "paper" (the published quantiser).
+        method: a family: "fixed" (true b-bit fixed point), "paper" (the published quantiser), "lsq", "lsq+", "pact",
+            "dorefa", "bnn", "xnor", "twn", "ttq", "ternarynet", "codebook" or "lcq"; see docs/METHODS.md.
         per_channel: a weight step an output channel instead of one a tensor.
-        first_bits, last_bits, float_layers: see ``QuantSettings``.
+        first_bits, last_bits, float_layers, weight_method, act_method, group_size, zero_point, dynamic, layers: see
+            ``QuantSettings``.
         example_input: an input the network accepts; by default zeros of 64 to 128 pixels a side.
 
     Raises:
         ConfigError: a width, method or pattern that does not exist.
         UnsupportedError: an operation the integer program cannot represent, named with its place.
     """
-    settings = QuantSettings(weight_bits, act_bits, method, per_channel, first_bits, last_bits, tuple(float_layers))
+    settings = QuantSettings(
+        weight_bits, act_bits, method, per_channel, first_bits, last_bits, tuple(float_layers), weight_method,
+        act_method, group_size, zero_point, dynamic, tuple(layers),
+    )  # fmt: skip
     duplicate = copy.deepcopy(net)
     candidates = [example_input] if example_input is not None else list(_example(net))
     failure: UnsupportedError | None = None

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..export.program import WeightKind
 from ..fixedpoint import F32, FRACTION_LIMIT, Grid, fixed_point_grid
+from .fused import quantize_backward, quantize_forward
 from .quantizer import ActivationQuantizer, WeightCodes, WeightQuantizer
 
 
@@ -29,38 +30,31 @@ class _FixedPointFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, log2_step: Tensor, low: int, high: int, binary: bool) -> Tensor:
-        step = torch.exp2(torch.round(log2_step.detach())).to(x.dtype)
+        step = torch.exp2(torch.round(log2_step.detach().float()))
         ctx.save_for_backward(x, step)
         ctx.limits = (low, high, binary)
         if binary:
-            return torch.where(x >= 0, step, -step)
-        return (x / step).clamp_(low, high).round_().mul_(step)
+            return torch.where(x >= 0, step.to(x.dtype), -step.to(x.dtype))
+        return quantize_forward(x, step, low, high)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         (grad,) = grads
         x, step = ctx.saved_tensors
         low, high, binary = ctx.limits
-        scaled = x / step
-        inside = (scaled >= -1) & (scaled <= 1) if binary else (scaled >= low) & (scaled <= high)
-        grad_x = grad * inside if ctx.needs_input_grad[0] else None
-        grad_step = None
-        if ctx.needs_input_grad[1]:
-            if binary:
-                slope = torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
-            else:
-                code = scaled.clamp(low, high).round_()
-                slope = torch.where(inside, code - scaled, code)
-            per_value = grad * slope
-            count = x.numel() / step.numel()
-            axes = [a for a in range(x.ndim) if step.ndim == 0 or step.shape[a] == 1]
-            total = (
-                per_value.sum(dtype=torch.float32)
-                if step.ndim == 0
-                else per_value.sum(dim=axes, keepdim=True, dtype=torch.float32)
-            )
-            grad_step = total * step.float() * (math.log(2) / math.sqrt(count * max(high, 1)))
-        return grad_x, grad_step, None, None, None
+        want_x, want_step = ctx.needs_input_grad[:2]
+        total: Tensor | None = None
+        if binary:
+            grad_x = grad * (x.abs() <= step) if want_x else None
+            if want_step:
+                total = (grad.float() * torch.where(x >= 0, 1.0, -1.0)).sum_to_size(step.shape)
+        else:
+            grad_x, sums = quantize_backward(grad, x, step, low, high, want_x=want_x, want_sums=want_step)
+            total = None if sums is None else sums.lsq(low, high)
+        if total is None:
+            return grad_x, None, None, None, None
+        count = x.numel() / step.numel()
+        return grad_x, total * step * (math.log(2) / math.sqrt(count * max(high, 1))), None, None, None
 
 
 def fixed_point(x: Tensor, log2_step: Tensor, low: int, high: int, binary: bool = False) -> Tensor:
@@ -109,6 +103,8 @@ class FixedPointWeight(WeightQuantizer):
         shape: the weight's shape. channel_axis: the output-channel axis, or None for one step a tensor.
     """
 
+    snaps = True
+
     def __init__(self, bits: int, shape: Sequence[int], channel_axis: int | None) -> None:
         super().__init__(bits, channel_axis)
         self.low, self.high = _limits(bits, signed=True)
@@ -142,6 +138,8 @@ class FixedPointWeight(WeightQuantizer):
 
 class FixedPointActivation(ActivationQuantizer):
     """Activations in b-bit fixed point, one step a tensor. ``bits`` 1 to 8; ``signed`` two's complement or unsigned."""
+
+    snaps = True
 
     def __init__(self, bits: int, signed: bool) -> None:
         super().__init__(bits, signed)

@@ -15,8 +15,8 @@ from .blocks import Block, Network, build_blocks
 from .capture import capture
 from .placement import grid_quantizers, weight_quantizers
 from .quantizer import ActivationQuantizer, WeightQuantizer
-from .settings import QuantSettings
-from .simulate import simulate
+from .settings import QuantSettings, same_settings
+from .simulate import Observer, simulate
 
 _NOT_CALIBRATED = "the network has no grids yet; call unetq.calibrate(q, batches) or load a trained state first."
 
@@ -42,6 +42,7 @@ class QuantNet(nn.Module):
         self.net = net
         self.settings = settings
         self.in_channels = int(example.shape[1])
+        self.observe: Observer | None = None  # sees a training forward's tensors before they are quantised
         self._networks: dict[tuple[int, ...], Network] = {}
         self._programs: dict[tuple[tuple[int, ...], bytes], Program] = {}
         network = self.network(tuple(example.shape[2:]))
@@ -108,29 +109,43 @@ class QuantNet(nn.Module):
     # -- parameters --------------------------------------------------------------------------------
 
     def quantizer_parameters(self) -> list[nn.Parameter]:
-        """Step sizes (log2), to be given a learning rate of their own."""
+        """Step sizes (log2), levels and shapes of quantisers, to be given a learning rate of their own."""
         return [p for m in (self.weight_quantizers, self.grids) for p in m.parameters() if p.requires_grad]
+
+    def snapping_parameters(self) -> list[nn.Parameter]:
+        """Those of the quantisers that round what they learned before use (powers of two)."""
+        quantizers = (*self.weight_quantizers.values(), *self.grids.values())
+        return [p for q in quantizers if getattr(q, "snaps", False) for p in q.parameters() if p.requires_grad]
 
     def network_parameters(self) -> list[nn.Parameter]:
         """Everything else that is learnable."""
         return [p for p in self.net.parameters() if p.requires_grad]
 
     def freeze_step_sizes(self) -> None:
-        """Stop refining the fraction bits; the steps in use stay as they are."""
-        for parameter in self.quantizer_parameters():
+        """Stop refining the fraction bits; the steps in use stay as they are. Steps that are not rounded go on."""
+        for parameter in self.snapping_parameters():
             parameter.requires_grad_(False)
             parameter.grad = None
+
+    def set_progress(self, done: float) -> None:
+        """Tell quantisers that anneal (those with a ``set_progress``) what fraction of training is done, 0 to 1."""
+        for module in (*self.weight_quantizers.modules(), *self.grids.modules()):
+            hook = getattr(module, "set_progress", None)
+            if hook is not None:
+                hook(done)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """As torch's, with a CheckpointError for a checkpoint of another network or other bit-widths."""
         found = state_dict.get("settings_json")
         own = self.get_buffer("settings_json").cpu()
-        if found is not None and not torch.equal(found.cpu(), own):
+        if found is not None and not same_settings(bytes(found.tolist()), bytes(own.tolist())):
             raise CheckpointError(
                 f"the checkpoint has the settings {bytes(found.tolist()).decode(errors='replace')}, this network "
                 f"{bytes(own.tolist()).decode()}: their codes mean different numbers. "
                 "Use the config it was trained with."
             )
+        if found is not None:
+            state_dict = {**state_dict, "settings_json": own}
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
@@ -146,7 +161,7 @@ class QuantNet(nn.Module):
         if self.training:
             if not bool(self.calibrated):
                 raise CheckpointError(_NOT_CALIBRATED)
-            return simulate(self, x, quantized=True, training=True)
+            return simulate(self, x, quantized=True, training=True, observe=self.observe)
         return self.integer_forward(x)
 
     def float_forward(self, x: Tensor) -> Tensor:

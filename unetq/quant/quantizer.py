@@ -13,19 +13,27 @@ from ..fixedpoint import F32, Grid
 
 @dataclass(frozen=True)
 class WeightCodes:
-    """Weights as integers: ``weight ≈ codes * scale`` with ``scale`` (1,) or (O,) float32."""
+    """Weights as integers: ``weight ≈ codes * scale`` with ``scale`` (1,) or (O,) float32.
+
+    Of the kind "shifted", ``codes`` already hold ``code << shift``; ``shift`` is (O, groups of inputs) uint8.
+    """
 
     codes: NDArray[np.int8]
     scale: F32
     bits: int
     kind: WeightKind
+    shift: NDArray[np.uint8] | None = None
+    group_size: int = 0
 
 
 class WeightQuantizer(nn.Module, ABC):
     """Base of weight quantisers: ``forward`` fake-quantises for training, ``codes`` is what is shipped.
 
     ``bits`` is the width asked for, ``channel_axis`` the axis with a step of its own (None: one step a tensor).
+    ``snaps``: its learned numbers are rounded before use, so that they are frozen before the training ends.
     """
+
+    snaps = False
 
     def __init__(self, bits: int, channel_axis: int | None) -> None:
         super().__init__()
@@ -46,7 +54,9 @@ class WeightQuantizer(nn.Module, ABC):
 
 
 class ActivationQuantizer(nn.Module, ABC):
-    """Base of activation quantisers: one grid a tensor."""
+    """Base of activation quantisers: one grid a tensor. ``snaps`` is as for weights."""
+
+    snaps = False
 
     def __init__(self, bits: int, signed: bool) -> None:
         super().__init__()

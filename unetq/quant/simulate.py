@@ -1,7 +1,8 @@
 """The trainable twin: blocks executed with torch's float operations and fake quantisation.
 
 It differs from the integer program only by float rounding inside an accumulator or an epilogue, and by
-BatchNorm's batch statistics while training.
+BatchNorm's batch statistics while training. What a function (sigmoid, SiLU …) reads is fake-quantised as the
+program's ``Table`` reads it: on a grid of its own, of 8 bits unless another reader wants them anyway.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import fixed
 from .blocks import Block
-from .capture import Node
+from .functions import evaluate
+from .nodes import Node
 
 if TYPE_CHECKING:
     from .network import QuantNet
@@ -30,7 +33,12 @@ def _pad(x: Tensor, before: tuple[int, ...], after: tuple[int, ...], mode: str) 
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, attributes: dict[str, Any], rank: int) -> Tensor:
-    """Apply a captured (transposed) convolution of spatial rank 2 or 3; ``weight`` in torch's layout."""
+    """Apply a captured (transposed) convolution of spatial rank 2 or 3; ``weight`` in torch's layout.
+
+    A weight (O, I), a linear layer's, is a 1x1 convolution.
+    """
+    if weight.ndim == 2:
+        weight = weight.reshape(*weight.shape, *([1] * rank))
     stride, dilation = _spatial(attributes["stride"], rank), _spatial(attributes["dilation"], rank)
     before, after = _spatial(attributes["pad_before"], rank), _spatial(attributes["pad_after"], rank)
     if attributes["transposed"]:
@@ -77,6 +85,35 @@ def move(x: list[Tensor], block: Block, rank: int) -> Tensor:
     return _interpolate(x[0], block.attributes, rank)
 
 
+def _affine(y: Tensor, node: Node, constant: Tensor | float) -> Tensor:
+    """An "affine" node: ``sign * y``, then the constant added, taken off, multiplied or divided by."""
+    role, sign = node.attributes["role"], node.attributes["sign"]
+    y = y if sign == 1.0 else y * sign
+    if isinstance(constant, Tensor):
+        constant = constant.to(y.dtype).reshape(-1, *([1] * (y.ndim - 2)))
+    if role in ("add", "subtract"):
+        return y + constant if role == "add" else y - constant
+    return y * constant if role == "mul" else y / constant
+
+
+def _fixed(x: Tensor, a: dict[str, Any], rank: int) -> Tensor:
+    """A "fixed" node: averages by torch's own pooling, the others as the convolutions they are."""
+    if a["pattern"] == "ones":
+        pool = F.avg_pool2d if rank == 2 else F.avg_pool3d
+        kernel, stride, padding = (_spatial(a[k], rank) for k in ("kernel", "stride", "pad_before"))
+        return pool(x, kernel, stride, padding, divisor_override=a["divisor"])
+    inputs = int(x.shape[1])
+    weight = fixed.weight_tensor(a, inputs, rank, x)
+    return convolve(x, weight, None, {**a, "groups": fixed.groups_of(a, inputs)}, rank)
+
+
+def _drop(y: Tensor, a: dict[str, Any]) -> Tensor:
+    """A dropout in training; "unbatched" drops whole images, as torch does with an axis too many."""
+    if not a["feature"]:
+        return F.dropout(y, a["p"], True)
+    return torch.feature_dropout(y[None], a["p"], True)[0] if a["unbatched"] else torch.feature_dropout(y, a["p"], True)
+
+
 class _Simulation:
     def __init__(self, q: "QuantNet", rank: int, quantized: bool, training: bool) -> None:
         self.q, self.rank, self.quantized, self.training = q, rank, quantized, training
@@ -84,8 +121,14 @@ class _Simulation:
     def norm(self, y: Tensor, node: Node) -> Tensor:
         values = {role: self.q.tensor(name) for role, name in node.parameters.items()}
         weight, bias = values.get("weight"), values.get("bias")
+        if node.kind == "affine":
+            own = node.attributes.get("constant")
+            number = torch.tensor(own, device=y.device) if isinstance(own, tuple) else own
+            return _affine(y, node, values["constant"] if number is None else number)
         if node.kind == "instance_norm":
             return F.instance_norm(y, weight=weight, bias=bias, eps=node.attributes["eps"])
+        if node.kind == "group_norm":
+            return F.group_norm(y, node.attributes["groups"], weight, bias, node.attributes["eps"])
         eps, momentum = node.attributes["eps"], node.attributes["momentum"]
         # A BatchNorm that its owner put into evaluation mode stays frozen.
         training = self.training and self.q.owner(node.parameters["running_mean"]).training
@@ -101,7 +144,14 @@ class _Simulation:
             return convolve(x[0], weight, bias, block.attributes, self.rank)
         if block.kind == "upsample_linear":
             return _interpolate(x[0], block.attributes, self.rank)
-        return x[0] + x[1] if block.kind == "add" else x[0]
+        if block.kind == "add":
+            gain = block.attributes["gains"][1]
+            return x[0] + x[1] if gain == 1.0 else x[0] + gain * x[1]
+        if block.kind == "mul":
+            return x[0] * x[1]
+        if block.kind == "fixed":
+            return _fixed(x[0], block.attributes, self.rank)
+        return evaluate(block.attributes["function"], x[0]) if block.kind == "table" else x[0]
 
     def activate(self, y: Tensor, node: Node) -> Tensor:
         if "slope" in node.parameters:
@@ -119,8 +169,7 @@ class _Simulation:
             y = self.norm(y, node)
         for node in block.dropouts:
             if self.training:
-                drop = F.dropout2d if node.attributes["feature"] else F.dropout
-                y = drop(y, node.attributes["p"], True)
+                y = _drop(y, node.attributes)
         return y
 
 
@@ -139,7 +188,9 @@ def simulate(q: "QuantNet", x: Tensor, *, quantized: bool, training: bool, obser
     values: dict[str, Tensor] = {}
     for i, block in enumerate(network.blocks):
         inputs = [values[source] for source in block.inputs]
-        if block.keeps_grid:
+        if block.kind == "dropout":  # at evaluation nothing; in training off the grid, as it scales what it keeps
+            y = _drop(inputs[0], block.attributes) if training else inputs[0]
+        elif block.keeps_grid:
             y = move(inputs, block, rank)
         else:
             y = x if block.kind == "input" else simulation.run(inputs, block)

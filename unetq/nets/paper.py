@@ -1,17 +1,12 @@
-"""Networks by name: the paper's U-Net and MONAI's. A user's own ``torch.nn.Module`` needs no entry here."""
+"""The paper's U-Net."""
 
-import inspect
 import json
-from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 import torch
-from monai.networks.nets.basic_unet import BasicUNet
-from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 PAPER_FLOAT_LAYERS = ("encoder.0.*", "head")
 """The published layer policy: the first block's two convolutions and the last one stay float32."""
@@ -92,72 +87,3 @@ class PaperUNet(nn.Module):
         for block in self.decoder:
             x = block(torch.cat([self.up(x), skips.pop()], dim=1))
         return self.head(x)  # type: ignore[no-any-return]  # nn.Module calls are untyped
-
-
-def _monai(network: Callable[..., nn.Module], defaults: dict[str, Any]) -> Callable[..., nn.Module]:
-    def build(**options: Any) -> nn.Module:
-        return network(**{**defaults, **options})
-
-    build.__signature__ = inspect.signature(network)  # type: ignore[attr-defined]  # read by _check_options
-    return build
-
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "paper": PaperUNet,
-    "unet": _monai(
-        UNet,
-        {
-            "spatial_dims": 2,
-            "in_channels": 1,
-            "out_channels": 1,
-            "channels": (16, 32, 64, 128),
-            "strides": (2, 2, 2),
-            "num_res_units": 2,
-        },
-    ),
-    "basic_unet": _monai(BasicUNet, {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}),
-}
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}? Known: " if close else "known: "
-
-
-def build_network(name: str, options: dict[str, Any] | None = None) -> nn.Module:
-    """A freshly initialised float network: "paper", "unet" (MONAI UNet) or "basic_unet" (MONAI BasicUNet).
-
-    ``options`` are the constructor's keyword arguments; lists stand for tuples.
-
-    Raises:
-        ConfigError: an unknown name or option, or a value the network refuses.
-    """
-    if name not in NETWORKS:
-        raise ConfigError(
-            f"network {name!r} does not exist; {_nearest(name, list(NETWORKS))}{', '.join(NETWORKS)}. Choose one."
-        )
-    factory = NETWORKS[name]
-    signature = inspect.signature(factory)
-    known = list(signature.parameters)
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in (options or {}).items()}
-    for key in arguments:
-        if key not in known:
-            raise ConfigError(
-                f"option {key!r} of network {name!r} does not exist; {_nearest(key, known)}{', '.join(known)}."
-            )
-        if isinstance(arguments[key], bool) and type(signature.parameters[key].default) in (int, float):
-            raise ConfigError(
-                f"option {key} = {str(arguments[key]).lower()} of network {name!r}: it takes a number, "
-                f"for example {signature.parameters[key].default}."
-            )
-    try:
-        return factory(**arguments)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise ConfigError(
-            f"network {name!r} refuses the options {arguments}: {error}. Correct them in the config."
-        ) from error
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Number of learnable values."""
-    return sum(p.numel() for p in network.parameters())

@@ -1,0 +1,101 @@
+"""Learned companding: LCQ (Yamamoto 2021, arXiv 2103.07156).
+
+``|w| / alpha``, clipped to 1, is compressed by a piecewise linear, rising function of K = 16 equal intervals whose
+heights are ``softmax(theta)``; the result is rounded to ``2**(bits - 1) - 1`` steps and expanded by the inverse:
+``w_q = sign(w) * alpha * f^-1(round(f(|w| / alpha) * s) / s)``. Gradients go straight through the rounding and are
+exact through f and its inverse (theta) and through the clipping (alpha).
+
+The levels in use are the multiples of ``alpha / 127`` nearest to the expanded ones, so that they are int8.
+Up to 4 bits they are a codebook of 15 levels; activations of this family are LSQ's, as their levels must be uniform.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import UnsupportedError
+from .coded import CodedWeight, straight_through
+from .lsq import in_use
+
+INTERVALS = 16
+LEVEL_LIMIT = 127
+
+
+def _edges(theta: Tensor) -> Tensor:
+    """The compressed values at the ends of the intervals, 0 … 1; shape (K + 1,)."""
+    heights = torch.softmax(theta.float(), dim=0)
+    return torch.cat([torch.zeros_like(heights[:1]), torch.cumsum(heights, dim=0)])
+
+
+def compress(x: Tensor, theta: Tensor) -> Tensor:
+    """``f(x)`` for x in [0, 1], any shape."""
+    edges = _edges(theta)
+    k = (x.detach() * INTERVALS).floor().clamp(0, INTERVALS - 1).long()
+    return edges[k] + (x * INTERVALS - k) * (edges[k + 1] - edges[k])
+
+
+def expand(y: Tensor, theta: Tensor) -> Tensor:
+    """``f^-1(y)`` for y in [0, 1], any shape."""
+    edges = _edges(theta)
+    k = torch.bucketize(y.detach(), edges.detach()[1:-1], right=True).clamp(0, INTERVALS - 1)
+    return (k + (y - edges[k]) / (edges[k + 1] - edges[k]).clamp_min(1e-12)) / INTERVALS
+
+
+class CompandingWeight(CodedWeight):
+    """LCQ's weights; ``bits`` 2 to 4, one clipping value and one compression a layer.
+
+    Raises:
+        UnsupportedError: another width.
+    """
+
+    kind = "codebook"
+
+    def __init__(self, bits: int) -> None:
+        if not 2 <= bits <= 4:
+            raise UnsupportedError(
+                f"lcq weights at {bits} bits: 2 to 4 fit a codebook of 16 levels; choose one of these."
+            )
+        super().__init__(bits, None)
+        self.steps = (1 << (bits - 1)) - 1
+        self.theta = nn.Parameter(torch.zeros(INTERVALS))
+        self.log2_alpha = nn.Parameter(torch.zeros(()))
+
+    def _positions(self, weight: Tensor, alpha: Tensor) -> Tensor:
+        share = (weight.float().abs() / alpha).clamp_max(1.0)
+        return compress(share, self.theta) * self.steps
+
+    def _table(self) -> Tensor:
+        """The int8 level of each position 0 … steps."""
+        return (
+            expand(torch.arange(self.steps + 1, device=self.theta.device) / self.steps, self.theta) * LEVEL_LIMIT
+        ).round()
+
+    def encode(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Each weight's level, with its sign, and the unit."""
+        alpha = in_use(self.log2_alpha.detach())
+        position = self._positions(weight, alpha).round().clamp(0, self.steps).long()
+        return torch.sign(weight) * self._table()[position], alpha / LEVEL_LIMIT
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Fake-quantised ``weight``, same shape."""
+        with torch.no_grad():
+            codes, unit = self.encode(weight)
+            value = codes * unit
+        alpha = in_use(self.log2_alpha)
+        position = self._positions(weight, alpha)
+        rounded = straight_through(position, position.detach().round())
+        smooth = torch.sign(weight) * alpha * expand(rounded / self.steps, self.theta)
+        return straight_through(smooth, value)
+
+    def calibrate(self, weight: Tensor) -> None:
+        """Choose alpha by the least squared error, with even intervals."""
+        with torch.no_grad():
+            self.theta.zero_()
+            largest = float(weight.detach().abs().max())
+            best = (math.inf, 0.0)
+            for share in torch.linspace(0.15, 1.0, 35).tolist():
+                self.log2_alpha.fill_(math.log2(largest * share) if largest > 0 else 0.0)
+                codes, unit = self.encode(weight)
+                best = min(best, (float((codes * unit - weight).square().sum()), float(self.log2_alpha)))
+            self.log2_alpha.fill_(best[1])
