@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import UnsupportedError
 from .coded import CodedWeight
+from .companding import histogram
 
 MAX_BITS = 4
 ROUNDS = 30  # of k-means, at most
@@ -31,8 +32,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (members,) = ctx.saved_tensors
-        sums = torch.zeros(ctx.count, dtype=torch.float32, device=grads[0].device)
-        return sums.index_add_(0, members.reshape(-1), grads[0].float().reshape(-1)), None, None
+        return histogram(members, grads[0], ctx.count), None, None
 
 
 class CodebookWeight(CodedWeight):

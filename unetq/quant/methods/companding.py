@@ -10,6 +10,7 @@ Up to 4 bits they are a codebook of 15 levels; activations of this family are LS
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +29,45 @@ def _edges(theta: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(heights[:1]), torch.cumsum(heights, dim=0)])
 
 
+class _Pick(torch.autograd.Function):
+    """``table[index]``; its gradient is a histogram, where indexing's own would add one weight at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.size = table.numel()
+        return table[index]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return histogram(index, grads[0], ctx.size), None
+
+
+def histogram(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """The sums of ``values`` at each index below ``size``, summed in float64."""
+    return torch.bincount(index.reshape(-1), values.double().reshape(-1), minlength=size).float()
+
+
+def _pick(table: Tensor, index: Tensor) -> Tensor:
+    picked: Tensor = _Pick.apply(table, index)  # type: ignore[no-untyped-call]
+    return picked
+
+
 def compress(x: Tensor, theta: Tensor) -> Tensor:
     """``f(x)`` for x in [0, 1], any shape."""
     edges = _edges(theta)
     k = (x.detach() * INTERVALS).floor().clamp(0, INTERVALS - 1).long()
-    return edges[k] + (x * INTERVALS - k) * (edges[k + 1] - edges[k])
+    low = _pick(edges, k)
+    return low + (x * INTERVALS - k) * (_pick(edges, k + 1) - low)
 
 
 def expand(y: Tensor, theta: Tensor) -> Tensor:
     """``f^-1(y)`` for y in [0, 1], any shape."""
     edges = _edges(theta)
     k = torch.bucketize(y.detach(), edges.detach()[1:-1], right=True).clamp(0, INTERVALS - 1)
-    return (k + (y - edges[k]) / (edges[k + 1] - edges[k]).clamp_min(1e-12)) / INTERVALS
+    low = _pick(edges, k)
+    return (k + (y - low) / (_pick(edges, k + 1) - low).clamp_min(1e-12)) / INTERVALS
 
 
 class CompandingWeight(CodedWeight):
