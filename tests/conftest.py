@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("unetq", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("unetq")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A shell that starts the tests in its background has them ignore Ctrl-C, and so would all programs that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ def test_several_settings_behind_one_flag() -> None:
 
 
 def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["trian"], ["train", "em", "--weight-bits", "four"], ["export", "run"]):
+    for arguments in (["trian"], ["train", "em", "--weight-bits", "four"], ["export"]):
         code, _, err = unetq(capsys, *arguments)
         assert code == 2 and "Usage" in err
 

@@ -438,7 +438,7 @@ def test_resume_takes_moved_data_but_no_other(tmp_path: Path, stage: str) -> Non
     ("changes", "error", "words"),
     [
         ({"quant": {"float_layers": ["nosuch"]}}, ConfigError, "'nosuch' matches no convolution"),
-        ({"network": {"name": "unet", "options": {"act": "GELU"}}}, UnsupportedError, "(?i)gelu"),
+        ({"network": {"name": "unet", "options": {"act": ["softmax", {"dim": 1}]}}}, UnsupportedError, "softmax"),
     ],
 )
 def test_low_bit_settings_are_checked_before_the_float_stage(

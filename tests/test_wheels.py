@@ -101,7 +101,9 @@ def test_installed_in_a_fresh_environment(
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     install = ["-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([sys.executable, *install], check=True)
+    # Without PYTHONPATH, through which pip could take a source tree for an installed unetq.
+    bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run([sys.executable, *install], check=True, env=bare)
     np.save(tmp_path / "x.npy", made.input[None])
     code = (
         "import sys, numpy, unetq; from unetq.export import targets; from unetq import native\n"

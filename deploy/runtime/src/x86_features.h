@@ -32,9 +32,12 @@ inline bool x86_has_avx2() {
 inline bool x86_has_avxvnni() {
     return x86_has_avx2() && x86_bit(7, 1, kEax, 4);
 }
-inline bool x86_has_avx512vnni() {  // F, BW, VL and VNNI
-    return x86_has_avx2() && x86_saves(0xE6) && x86_bit(7, 0, kEbx, 16) && x86_bit(7, 0, kEbx, 30) &&
-           x86_bit(7, 0, kEbx, 31) && x86_bit(7, 0, kEcx, 11);
+inline bool x86_has_avx512() {  // F, DQ, BW and VL
+    return x86_has_avx2() && x86_saves(0xE6) && x86_bit(7, 0, kEbx, 16) && x86_bit(7, 0, kEbx, 17) &&
+           x86_bit(7, 0, kEbx, 30) && x86_bit(7, 0, kEbx, 31);
+}
+inline bool x86_has_avx512vnni() {
+    return x86_has_avx512() && x86_bit(7, 0, kEcx, 11);
 }
 
 // Linux saves tiles (component 18) only for a process that asks: arch_prctl(ARCH_REQ_XCOMP_PERM, 18). It holds for all

@@ -12,6 +12,9 @@
 #include <new>
 
 #include "lanes.h"
+#if defined(UNETQ_X86)
+#include "../src/x86_features.h"
+#endif
 
 using namespace unetq_training;
 
@@ -27,13 +30,10 @@ Lanes choose() {
     if (wish != nullptr && std::strcmp(wish, "scalar") == 0) {
         return baseline::lanes();
     }
-    __builtin_cpu_init();
-    if ((wish == nullptr || std::strcmp(wish, "avx2") != 0) && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
+    if ((wish == nullptr || std::strcmp(wish, "avx2") != 0) && uq::x86_has_avx512()) {
         return avx512::lanes();
     }
-    if (__builtin_cpu_supports("avx2")) {
+    if (uq::x86_has_avx2()) {
         return avx2::lanes();
     }
 #endif
