@@ -107,14 +107,24 @@ class CompandingWeight(CodedWeight):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Fake-quantised ``weight``, same shape."""
-        with torch.no_grad():
-            codes, unit = self.encode(weight)
-            value = codes * unit
         alpha = in_use(self.log2_alpha)
         position = self._positions(weight, alpha)
-        rounded = straight_through(position, position.detach().round())
-        smooth = torch.sign(weight) * alpha * expand(rounded / self.steps, self.theta)
+        sign = torch.sign(weight)
+        with torch.no_grad():
+            index = position.round().clamp(0, self.steps).long()
+            value = sign * self._table()[index] * (alpha / LEVEL_LIMIT)
+            slopes = self._slopes()[index]
+        # The expansion is known at its few positions; between them, straight through the rounding, by its slope.
+        at = torch.arange(self.steps + 1, device=self.theta.device) / self.steps
+        smooth = sign * alpha * (_pick(expand(at, self.theta), index) + (position - position.detach()) * slopes)
         return straight_through(smooth, value)
+
+    def _slopes(self) -> Tensor:
+        """``d f^-1 / d position`` at each position 0 … steps."""
+        edges = _edges(self.theta)
+        at = torch.arange(self.steps + 1, device=self.theta.device) / self.steps
+        k = torch.bucketize(at, edges[1:-1], right=True).clamp(0, INTERVALS - 1)
+        return 1.0 / ((edges[k + 1] - edges[k]).clamp_min(1e-12) * INTERVALS * self.steps)
 
     def calibrate(self, weight: Tensor) -> None:
         """Choose alpha by the least squared error, with even intervals."""
