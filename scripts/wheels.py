@@ -29,7 +29,7 @@ ALLOWED = re.compile(r"(libc|libm|libpthread)\.so\.6|libpthread\.so\.0|ld-linux[
 
 def build(target: Target, out: Path) -> Path:
     """The wheel of ``target`` in ``out``, built from a copy of the tree: nothing old gets into it."""
-    recipe = choose(target, None).library
+    recipe = choose(target, None).libraries
     with tempfile.TemporaryDirectory(prefix="unetq-wheel-") as folder:
         tree = Path(folder) / "source"
         tree.mkdir()

@@ -196,8 +196,6 @@ def test_older_versions_are_read(data: bytes) -> None:
 
 def test_an_unknown_scheme_is_told(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt UNETQ_SCHEME would otherwise time something else than what was asked for."""
-    if not hasattr(native.load_runtime(), "uq_pool_open"):
-        pytest.skip("this library has one scheme only (API version 1)")
     save(program, tmp_path / "m.uqm")
     monkeypatch.setenv("UNETQ_SCHEME", "winogard")
     with pytest.raises(DeviceError, match=r'"winogard".*Unset'):

@@ -23,15 +23,15 @@ def test_every_recipe_is_whole() -> None:
 def test_a_given_compiler() -> None:
     need("g++")
     found = choose(targets.find(native_target()), "g++ -O2 '-DNAME=a b'")
-    assert found.library == found.program and found.library.cxx == ("g++", "-O2", "-DNAME=a b")
-    assert found.version and found.library.variables()["CXX"] == "g++ -O2 '-DNAME=a b'"
+    assert found.libraries == found.program and found.libraries.cxx == ("g++", "-O2", "-DNAME=a b")
+    assert found.version and found.libraries.variables()["CXX"] == "g++ -O2 '-DNAME=a b'"
 
 
 @pytest.mark.parametrize("name", targets.names())
 def test_zig(name: str) -> None:
     need_zig()
     found = choose(targets.find(name), None)
-    assert found.version.startswith("zig 0.") and found.library != found.program and found.first_build
+    assert found.version.startswith("zig 0.") and found.libraries != found.program and found.first_build
 
 
 @pytest.mark.parametrize(

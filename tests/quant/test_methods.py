@@ -86,12 +86,10 @@ def test_what_trains_is_what_ships(name: str, bits: int, axis: int | None) -> No
         for n, (low, high) in ACT_BITS.items()
         for b in range(low, high + 1)
         for s in (False, True)
-        if b > 1 or not s
+        if (b > 1 or not s) and not (n == "paper" and s and b == 8)  # the paper's signed grid has a bit more
     ],
 )
 def test_activations_lie_on_their_grid(name: str, bits: int, signed: bool) -> None:
-    if name == "paper" and bits + signed > 8:
-        pytest.skip("the paper's signed grid has a bit more")
     x = torch.randn(3, 4, 7, 9, generator=torch.Generator().manual_seed(bits)) * 3
     x = x if signed else x.relu()
     quantizer = make_activation(name, "tensor", bits, signed)

@@ -86,10 +86,10 @@ def compile_all(target: Target, toolchain: Toolchain, folder: Path, tick: Tick) 
     shutil.copytree(runtime_sources(), sources, ignore=shutil.ignore_patterns("build", "*.o", "*.d", "*.a", "*.so"))
     library = ["OUT=out/libunetq.so", "OUT_A=out/libunetq.a", "out/libunetq.so", "archive"]
     program = ["OUT_RUN=out/unetq-run", "STATIC=-static", "run"]
-    if toolchain.library == toolchain.program:
-        _make(sources, [*_variables(target, toolchain.library, "build"), *library, *program], "runtime", tick)
+    if toolchain.libraries == toolchain.program:
+        _make(sources, [*_variables(target, toolchain.libraries, "build"), *library, *program], "runtime", tick)
     else:
-        _make(sources, [*_variables(target, toolchain.library, "build"), *library], "library", tick)
+        _make(sources, [*_variables(target, toolchain.libraries, "build"), *library], "library", tick)
         _make(sources, [*_variables(target, toolchain.program, "build-static"), *program], "program", tick)
     compiled = [path.name for path in (sources / "build" / "kernels").iterdir()]
     return sources / "out", sorted(compiled, key=lambda name: ((*ORDER, name).index(name), name))

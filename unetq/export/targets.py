@@ -81,7 +81,7 @@ def find(name: str) -> Target:
         machine=values["machine"],
         runtime=values["runtime"],
         zig_program=zig["program"],
-        zig_library=zig["library"],
+        zig_library=zig["libraries"],
         zig_flags=tuple(zig["flags"]),
         gnu_cxx=gnu["cxx"],
         gnu_debian=gnu["debian"],

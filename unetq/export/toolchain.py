@@ -36,7 +36,7 @@ class Toolchain:
     """
 
     version: str
-    library: Recipe
+    libraries: Recipe
     program: Recipe
     first_build: str = ""
 
@@ -55,7 +55,7 @@ def choose(target: Target, cxx: str | None) -> Toolchain:
         ToolchainError: there is none, it does not run, or it makes code for another machine.
     """
     toolchain = _given(cxx) if cxx is not None else _zig(target)
-    for recipe in dict.fromkeys((toolchain.library, toolchain.program)):
+    for recipe in dict.fromkeys((toolchain.libraries, toolchain.program)):
         _probe(recipe, target)
     return toolchain
 
@@ -80,7 +80,7 @@ def _zig(target: Target) -> Toolchain:
     )
     return Toolchain(
         version=f"zig {_first_line([zig, 'version'])}",
-        library=library,
+        libraries=library,
         program=program,
         first_build="zig prepares a C library for a target once, which takes about a minute",
     )
