@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from device_program import program, write_model
 from hypothesis import settings
+from native_library import ensure_library
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,3 +54,16 @@ def full_disk() -> Callable[[], AbstractContextManager[None]]:
             signal.signal(signal.SIGXFSZ, handler)
 
     return limited
+
+
+@pytest.fixture(scope="session")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``unetq-run``, beside a runtime library that is there, too."""
+    ensure_library(tmp_path_factory.mktemp("library"))
+    return program(tmp_path_factory)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small model file that ``device`` can run."""
+    return write_model(tmp_path / "model.uqm")

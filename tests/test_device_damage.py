@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from device_program import call, nifti, picture, program, save_nifti, save_pillow_tiff, save_tiff_pages, write_model
-from native_library import ensure_library
+from device_program import call, nifti, picture, save_nifti, save_pillow_tiff, save_tiff_pages
 from PIL import Image
 
 from unetq.errors import UnetqError
@@ -18,17 +17,6 @@ from unetq.predict import predict
 
 STACK = picture(2, 24, 31)
 SEED = 20261121
-
-
-@pytest.fixture(scope="session")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    ensure_library(tmp_path_factory.mktemp("library"))
-    return program(tmp_path_factory)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "model.uqm")
 
 
 def make(folder: Path, kind: str) -> Path:

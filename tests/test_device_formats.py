@@ -14,14 +14,11 @@ from device_program import (
     nifti,
     picture,
     png,
-    program,
     same_mask,
     save_nifti,
     save_pillow_tiff,
     save_tiff_pages,
-    write_model,
 )
-from native_library import ensure_library
 from PIL import Image
 
 from unetq.imageio import read_image
@@ -29,17 +26,6 @@ from unetq.imageio import read_image
 STACK = picture()
 PAGE = STACK[0]
 WIDE = STACK.astype(np.int32) * 257 - 9000
-
-
-@pytest.fixture(scope="session")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    ensure_library(tmp_path_factory.mktemp("library"))
-    return program(tmp_path_factory)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "model.uqm")
 
 
 def tiff(data: Array, **options: Any) -> Callable[[Path], None]:

@@ -9,24 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from device_program import call, picture, program, same_mask, save_nifti, write_model
-from native_library import SOURCES, ensure_library, instruction_sets
+from device_program import call, picture, same_mask, save_nifti, write_model
+from native_library import SOURCES, instruction_sets
 
 from unetq.export.program import ModelMeta, Preprocessing
 from unetq.preprocess import normalize, pad_to_size, padded_size
 
 STACK = picture()
-
-
-@pytest.fixture(scope="session")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    ensure_library(tmp_path_factory.mktemp("library"))
-    return program(tmp_path_factory)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "model.uqm")
 
 
 # ------------------------------------------------------------------------------------- models and sizes

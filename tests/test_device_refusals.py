@@ -14,8 +14,8 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
-from device_program import call, network, picture, program, save_nifti, save_tiff_pages, write_model
-from native_library import SOURCES, ensure_library
+from device_program import call, network, picture, save_nifti, save_tiff_pages, write_model
+from native_library import SOURCES
 from PIL import Image
 
 from unetq.errors import UnetqError
@@ -25,17 +25,6 @@ from unetq.predict import predict
 
 STACK = picture()
 USAGE, IMAGE, MODEL, UNSUPPORTED, OUTPUT, RUNTIME, MISMATCH = 2, 3, 4, 5, 6, 7, 8
-
-
-@pytest.fixture(scope="session")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    ensure_library(tmp_path_factory.mktemp("library"))
-    return program(tmp_path_factory)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "model.uqm")
 
 
 def refused(command: list[object], code: int, words: str, folder: Path) -> str:

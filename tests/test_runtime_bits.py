@@ -76,11 +76,11 @@ def assert_bits(folder: Path) -> None:
         del os.environ["UNETQ_SCHEME"]
 
 
-def compare_shape(kind: str, seed: int, tmp_path: Path) -> None:
-    random = np.random.default_rng([40_000, seed, KINDS.index(kind)])
+def random_shape(
+    random: np.random.Generator, kind: str, seed: int, outputs: int, channels: int
+) -> tuple[Conv, Any, int]:
+    """A convolution of random shape, a size that it accepts, and the spatial rank."""
     rank = 3 if seed % 4 == 3 else 2
-    grid = Grid(int(random.choice([1, 1, 2, 2, 3, 4])), bool(random.integers(2)), 0.5)
-    channels, outputs = int(random.choice([1, 8, 31, 33, 64, 100])), int(random.choice([1, 16, 23, 40]))
 
     def some(low: int, high: int, neutral: int) -> tuple[int, int, int]:
         d, h, w = (int(n) for n in random.integers(low, high + 1, 3))
@@ -95,6 +95,15 @@ def compare_shape(kind: str, seed: int, tmp_path: Path) -> None:
     size = tuple(int(n) for n in random.integers(6, 9 if rank == 3 else 20, 3))
     size = (size[0] if rank == 3 else 1, size[1], size[2])
     assert min(output_size(op, size)) > 0
+    return op, size, rank
+
+
+def compare_shape(kind: str, seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng([40_000, seed, KINDS.index(kind)])
+    grid = Grid(int(random.choice([1, 1, 2, 2, 3, 4])), bool(random.integers(2)), 0.5)
+    channels, outputs = int(random.choice([1, 8, 31, 33, 64, 100])), int(random.choice([1, 16, 23, 40]))
+
+    op, size, rank = random_shape(random, kind, seed, outputs, channels)
     tensors = (
         TensorSpec("input", channels, None), TensorSpec("x", channels, grid),
         TensorSpec("y", outputs, Grid(int(random.choice([1, 2, 8])), True, 0.5)), TensorSpec("logits", outputs, None),

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from exact_runs import ISAS, compare
 from native_library import ensure_library
-from test_runtime_bits import bit_conv, head, image, schemes
+from test_runtime_bits import bit_conv, head, image, random_shape, schemes
 
-from unetq.export.integer import output_size
 from unetq.export.modelfile import save
 from unetq.export.program import Conv, Epilogue, Program, Quantize, TensorSpec, Upsample
 from unetq.fixedpoint import Grid
@@ -42,23 +41,10 @@ def is_looked_up(path: Path) -> bool:
 
 def compare_shape(kind: str, seed: int, tmp_path: Path) -> None:
     random = np.random.default_rng([50_000, seed, KINDS.index(kind)])
-    rank = 3 if seed % 4 == 3 else 2
     grid = Grid(seed % 6 + 1, bool(random.integers(2)), 0.5)
     channels, outputs = int(random.choice([1, 3, 15, 16, 33, 70])), int(random.choice([1, 16, 23, 40]))
 
-    def some(low: int, high: int, neutral: int) -> tuple[int, int, int]:
-        d, h, w = (int(n) for n in random.integers(low, high + 1, 3))
-        return (d if rank == 3 else neutral, h, w)
-
-    transposed, stride = seed % 3 == 1, some(1, 3, 1) if seed % 3 else (1, 1, 1)
-    op = bit_conv(
-        random, kind, outputs, (1,), channels, 2, norm=seed % 5 == 0, kernel=some(1, 3, 1), stride=stride,
-        dilation=some(1, 2, 1), pad_before=some(0, 2, 0), pad_after=some(0, 2, 0), transposed=transposed,
-        output_padding=(0, *(min(1, s - 1) for s in stride[1:])) if transposed else (0, 0, 0),
-    )  # fmt: skip
-    size = tuple(int(n) for n in random.integers(6, 9 if rank == 3 else 20, 3))
-    size = (size[0] if rank == 3 else 1, size[1], size[2])
-    assert min(output_size(op, size)) > 0
+    op, size, rank = random_shape(random, kind, seed, outputs, channels)
     program = program_of(op, grid, channels, rank, Grid(int(random.choice([1, 2, 8])), True, 0.5))
     label = f"{kind} A{grid.bits} signed={grid.signed}, {channels} to {outputs}, {op.weight.shape}, image {size}"
     compare(program, image(random, channels, size[3 - rank :], grid), tmp_path / "m.uqm", label)
