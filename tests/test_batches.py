@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from unetq.augment import Augmentation
-from unetq.batches import CropDataset, full_slices, prefetch, train_batches
-from unetq.data import Sample
+from unetq.batches import CropDataset, network_inputs, prefetch, train_batches
 from unetq.errors import ConfigError, DataError
 from unetq.export.program import Preprocessing
 from unetq.preprocess import crop, normalize
+from unetq.samples import Sample
 
 ZSCORE = Preprocessing("zscore")
 
@@ -181,11 +181,11 @@ def test_windowed_images_stay_inside_the_window() -> None:
 
 def test_whole_slices_are_extended_as_in_prediction() -> None:
     data = samples(2, (21, 34))
-    for number, (sample, image) in enumerate(full_slices(data, ZSCORE, 16)):
+    for number, (sample, image) in enumerate(network_inputs(data, ZSCORE, 16)):
         assert sample is data[number]
         assert image.shape == (1, 1, 32, 48) and image.dtype == torch.float32
         assert (crop(image.numpy()[0], (21, 34)) == normalize(sample.image, ZSCORE)).all()
-    assert next(full_slices(data, ZSCORE, (1, 8)))[1].shape == (1, 1, 21, 40)
+    assert next(network_inputs(data, ZSCORE, (1, 8)))[1].shape == (1, 1, 21, 40)
 
 
 def test_impossible_requests_are_refused_at_once() -> None:
@@ -207,7 +207,7 @@ def test_impossible_requests_are_refused_at_once() -> None:
 def test_slices_beyond_the_cache_are_normalised_again(monkeypatch: pytest.MonkeyPatch) -> None:
     data = samples()
     expected = CropDataset(data, ZSCORE, 24, 0).batch(3, 6)
-    monkeypatch.setattr("unetq.batches.CACHE_BYTES", 40 * 52 * 4)
+    monkeypatch.setattr("unetq.batches.CACHE_BYTES", 40 * 52 * 5)
     crops = CropDataset(data, ZSCORE, 24, 0)
     assert equal(crops.batch(3, 6), expected) and equal(crops.batch(3, 6), expected)
     assert len(crops._cache) == 1

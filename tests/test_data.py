@@ -10,20 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unetq.data import (
-    DatasetSpec,
-    Sample,
-    check_no_leak,
-    check_samples,
-    dataset_names,
-    digest,
-    digest_all,
-    find_root,
-    image_part,
-    resolve_dataset,
-)
+from unetq.data import DatasetSpec, dataset_names, find_root, resolve_dataset
 from unetq.errors import ConfigError, DataError
 from unetq.export.program import Preprocessing
+from unetq.samples import Sample, check_no_leak, check_samples, digest, digest_all, image_part
 
 
 def sample(name: str = "s-000", seed: int = 0, **changes: Any) -> Sample:

@@ -10,7 +10,7 @@ import tifffile
 import torch
 from small_runs import small
 
-from unetq.data import digest_all, resolve_dataset
+from unetq.data import resolve_dataset
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError
 from unetq.evaluate import evaluate
 from unetq.export.run import export
@@ -18,6 +18,7 @@ from unetq.metrics import count
 from unetq.preprocess import decide, normalize
 from unetq.report.schema import Metrics
 from unetq.runs import load_split, open_run
+from unetq.samples import digest_all
 from unetq.train import train
 
 
@@ -44,7 +45,7 @@ def test_the_file_size_is_that_of_the_export(low_bit: Path, metrics: dict, tmp_p
 
 def test_integer_is_the_default_and_labelled(metrics: dict) -> None:
     split = metrics["splits"]["validation"]
-    assert set(split) == {"integer", "float_reference"}
+    assert set(split) == {"integer", "float_reference", "paired"}
     assert split["integer"]["arithmetic"] == "integer" and split["float_reference"]["arithmetic"] == "float32"
     assert set(split["integer"]["volume_dice"]) == {"membrane", "cell"}
     assert len(split["integer"]["slices"]) == 2
@@ -66,24 +67,31 @@ def test_scores_are_those_of_the_integer_program(low_bit: Path, metrics: dict) -
 
 
 def test_overlays(low_bit: Path, metrics: dict) -> None:
-    paths = sorted((low_bit / "overlays" / "validation").glob("*.npz"))
-    assert [p.stem for p in paths] == [s["id"] for s in metrics["splits"]["validation"]["integer"]["slices"]]
-    with np.load(paths[0], allow_pickle=False) as arrays:
-        assert set(arrays) == {"image", "truth", "prediction", "float_prediction"}
-        for values in arrays.values():
-            assert values.dtype == np.uint8 and values.shape == (48, 48)
-        dice = count(arrays["prediction"], arrays["truth"], 2).dice.tolist()
-    assert dice == list(metrics["splits"]["validation"]["integer"]["slices"][0]["dice"].values())
+    """The split's only volume is one stack; its masks are those that were scored."""
+    (path,) = (low_bit / "overlays" / "validation").glob("*.npz")
+    split = metrics["splits"]["validation"]
+    assert path.stem == split["integer"]["slices"][0]["volume"]
+    with np.load(path, allow_pickle=False) as arrays:
+        found = dict(arrays)
+    assert found.pop("slices").tolist() == [4, 5]
+    assert set(found) == {"image", "truth", "prediction", "float_prediction"}
+    assert all(values.dtype == np.uint8 and values.shape == (2, 48, 48) for values in found.values())
+    for key, name in (("integer", "prediction"), ("float_reference", "float_prediction")):
+        for place, record in enumerate(split[key]["slices"]):
+            dice = count(found[name][place], found["truth"][place], 2).dice.tolist()
+            assert dice == list(record["dice"].values())
 
 
 def test_float_is_added_only_when_asked_and_other_splits_stay(low_bit: Path, metrics: dict) -> None:
     found = evaluate(low_bit, arithmetic="float")["splits"]["validation"]
-    assert set(found) == {"integer", "float", "float_reference"} and found["float"]["arithmetic"] == "float32"
+    assert set(found) == {"integer", "float", "float_reference", "paired"}
+    assert found["float"]["arithmetic"] == "float32" and found["paired"] == metrics["splits"]["validation"]["paired"]
     assert found["integer"] == metrics["splits"]["validation"]["integer"]
     both = evaluate(low_bit, "test")
     assert set(both["splits"]) == {"validation", "test"} and set(both["splits"]["test"]) == {
         "integer",
         "float_reference",
+        "paired",
     }
 
 
@@ -181,12 +189,12 @@ def test_scores_of_other_slices_are_dropped(tmp_path: Path) -> None:
     run, data = em_run(tmp_path)
     evaluate(run, arithmetic="float", data=data)
     both = evaluate(run, data=data)
-    assert set(both["splits"]["validation"]) == {"integer", "float", "float_reference"}
+    assert set(both["splits"]["validation"]) == {"integer", "float", "float_reference", "paired"}
     labels = tifffile.imread(data / "train-labels.tif")
     labels[20, :8] = 255 - labels[20, :8]
     tifffile.imwrite(data / "train-labels.tif", labels)
     found = evaluate(run, data=data)
-    assert set(found["splits"]["validation"]) == {"integer", "float_reference"}
+    assert set(found["splits"]["validation"]) == {"integer", "float_reference", "paired"}
     assert found["digests"] != both["digests"]
 
 

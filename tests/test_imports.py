@@ -19,27 +19,36 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "fixedpoint"),
     (
-        "config", "export", "onnx", "preprocess", "imageio", "nifti", "tiff", "cost", "metrics", "history", "progress",
-        "summary",
+        "config", "export", "onnx", "preprocess", "resample", "tiling", "imageio", "nifti", "tiff", "cost", "layerstats", "metrics", "statistics",
+        "surface", "boundaries", "history",
+        "progress",
+        "summary", "dicom", "dicom_geometry", "dicom_headers", "dicom_pixels", "dicom_segmentation", "geometry",
     ),
-    ("data", "augment", "batches", "nets", "quant", "export.lower", "losses", "checkpoint", "scoring"),
-    ("native", "runtime", "predict", "inspect", "report"),
+    (
+        "data", "samples", "cases", "folds", "augment", "batches", "nets", "quant", "export.lower", "losses", "checkpoint", "left_out", "scoring",
+        "casescores", "overlays",
+    ),
+    ("native", "runtime", "footprint", "predict", "predict_folder", "segment", "inspect", "report"),
     (
         "check", "train", "loop", "prepare", "facts", "ptq", "runs", "evaluate", "verify", "export.run",
         "export.bundle", "onnx.run", "onnx.evaluate", "distill", "progressive",
     ),
-    ("bench",),
+    ("bench", "sweep", "sweep_plan", "sweep_process", "sweep_worker"),
     ("cli",),
 )  # fmt: skip
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.
 DEVICE_SIDE = (
-    "errors", "files", "fixedpoint", "config", "cost", "imageio", "metrics", "nifti", "preprocess", "tiff",
-    "native", "runtime", "predict", "inspect", "report", "onnx.session",
+    "errors", "files", "fixedpoint", "config", "cost", "layerstats", "imageio", "metrics", "nifti", "preprocess", "resample", "tiling", "tiff",
+    "dicom", "dicom_segmentation", "geometry", "segment", "predict_folder",
+    "native", "runtime", "footprint", "statistics", "predict", "inspect", "report", "onnx.session",
     "export.program", "export.integer", "export.convolution", "export.norms", "export.packing", "export.modelfile",
     "export.passes",
     "export.targets", "export.elf", "export.toolchain", "export.build", "export.golden", "export.guide",
 )  # fmt: skip
-DATASETS_MAY_IMPORT = ("unetq.data", "unetq.errors", "unetq.imageio", "unetq.preprocess", "unetq.export.program")
+DATASETS_MAY_IMPORT = (
+    "unetq.cases", "unetq.data", "unetq.dicom", "unetq.errors", "unetq.files", "unetq.geometry",
+    "unetq.imageio", "unetq.nifti", "unetq.preprocess", "unetq.samples", "unetq.export.program",
+)  # fmt: skip
 REPORT_MAY_IMPORT = ("unetq.errors", "unetq.files", "unetq.report")
 PUBLIC_NAMES = [
     "ModelMeta",

@@ -18,11 +18,12 @@ from unetq import checkpoint as checkpoints
 from unetq import files
 from unetq.batches import train_batches
 from unetq.config import Experiment
-from unetq.data import digest, resolve_dataset
+from unetq.data import resolve_dataset
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError, UnsupportedError
 from unetq.export.program import Preprocessing
 from unetq.loop import Interrupted, schedule_factor
 from unetq.runs import load_split
+from unetq.samples import digest
 from unetq.scoring import Scorer
 from unetq.train import train
 

@@ -23,36 +23,41 @@ _BOTH = ("image", "label")
 
 
 class Augmentation:
-    """Flips, quarter turns (of square crops), a small affine or elastic move, and intensity changes.
+    """Flips, quarter turns (of square crops, in the plane), a small move, and intensity changes.
+
+    Moves are affine or, in 2-D, elastic; in 3-D volumes turn about the axis of their slices most.
 
     Takes a patch that is larger than the crop by ``margin`` pixels a side and returns its middle,
     so that a deformation brings in real surroundings, not padding. Keeps no state between calls:
     the view is a function of (patch, seed). Not for two threads at once.
     """
 
-    def __init__(self, crop: tuple[int, int]) -> None:
+    def __init__(self, crop: tuple[int, ...]) -> None:
         self.crop = crop
-        self.margin = (round(crop[0] * MARGIN), round(crop[1] * MARGIN))
+        self.margin = tuple(round(side * MARGIN) for side in crop)
+        flat = len(crop) == 2
         warp: dict[str, Any] = {
             "keys": _BOTH,
             "prob": 1.0,
             "spatial_size": crop,
             "mode": ("bilinear", "nearest"),
             "padding_mode": "reflection",
-            "rotate_range": TURN,
+            "rotate_range": TURN if flat else (TURN, TURN / 3, TURN / 3),
             "shear_range": SHEAR,
             "scale_range": ZOOM,
         }
         self._affine = Compose([RandAffined(**warp)])
-        self._elastic = Compose([Rand2DElasticd(spacing=(32, 32), magnitude_range=(1.0, 4.0), **warp)])
-        flips = [RandFlipd(_BOTH, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
-        turns = [RandRotate90d(_BOTH, prob=0.75)] if crop[0] == crop[1] else []
+        elastic = Rand2DElasticd(spacing=(32, 32), magnitude_range=(1.0, 4.0), **warp) if flat else RandAffined(**warp)
+        self._elastic = Compose([elastic])
+        plane = (len(crop) - 2, len(crop) - 1)
+        flips = [RandFlipd(_BOTH, prob=0.5, spatial_axis=axis) for axis in range(len(crop))]
+        turns = [RandRotate90d(_BOTH, prob=0.75, spatial_axes=plane)] if crop[-2] == crop[-1] else []
         self._moves = Compose([*flips, *turns])
         self._intensity = Compose(
             [
                 RandScaleIntensityd("image", factors=0.25, prob=0.5),
                 RandShiftIntensityd("image", offsets=0.25, prob=0.5),
-                RandGaussianSmoothd("image", sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0), prob=0.15),
+                RandGaussianSmoothd("image", sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0), sigma_z=(0.3, 1.0), prob=0.15),
             ]
         )
 
@@ -60,12 +65,12 @@ class Augmentation:
         """One random view.
 
         Args:
-            image: float32 (C, h + 2 * margin, w + 2 * margin), normalised.
-            label: uint8 (h + 2 * margin, w + 2 * margin) class indices.
+            image: float32 (C, h + 2 * margin, w + 2 * margin), normalised; with a depth before the height in 3-D.
+            label: uint8 of its spatial size, class indices.
             seed: 0 … 2**32 - 1; equal seeds give equal views.
 
         Returns:
-            float32 (C, h, w) and int64 (h, w), contiguous, sharing no memory with the patch.
+            float32 (C, *crop) and int64 crop, contiguous, sharing no memory with the patch.
         """
         views = {"image": torch.from_numpy(image), "label": torch.from_numpy(label.astype(np.float32)[None])}
         choice, *seeds = np.random.default_rng(seed).integers(0, 2**32, size=4, dtype=np.uint64)
@@ -73,9 +78,8 @@ class Augmentation:
         if draw < AFFINE_PROBABILITY + ELASTIC_PROBABILITY:
             views = _apply(self._affine if draw < AFFINE_PROBABILITY else self._elastic, views, seeds[0])
         else:
-            rows = slice(self.margin[0], self.margin[0] + self.crop[0])
-            columns = slice(self.margin[1], self.margin[1] + self.crop[1])
-            views = {key: view[:, rows, columns] for key, view in views.items()}
+            middle = [slice(edge, edge + side) for edge, side in zip(self.margin, self.crop, strict=True)]
+            views = {key: view[(slice(None), *middle)] for key, view in views.items()}
         views = _apply(self._moves, views, seeds[1])
         truth = _plain(views["label"][0], torch.int64)
         return self._change_intensity(_plain(views["image"], torch.float32), seeds[2]), truth

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from . import files
-from .data import image_part
 from .errors import CheckpointError
+from .samples import image_part
 
 SCHEMA = 1
 _MODEL, _OPTIMIZER, _RNG = "model.", "optimizer.", "rng."

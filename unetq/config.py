@@ -39,6 +39,24 @@ def _precision_word(value: Any) -> Any:
     return str(value) if type(value) is int else value  # YAML reads 32 as a number
 
 
+def _check_orientation(letters: str) -> str:
+    pairs = ("LR", "AP", "SI")
+    if letters and (len(letters) != 3 or any(sum(letter in pair for letter in letters) != 1 for pair in pairs)):
+        raise ValueError(
+            "three letters, one of L and R, one of A and P, one of S and I, say where rows, columns and slices "
+            "increase to; write RAS, for example, or nothing"
+        )
+    return letters
+
+
+def _check_crop(value: Any) -> Any:
+    sides = value if isinstance(value, list) else [value]
+    if not sides or any(type(side) is not int or side < 1 for side in sides):
+        raise ValueError("sides are whole numbers from 1; write one, such as 192, or a list with one for each axis")
+    return value
+
+
+Crop = Annotated[int | list[int], BeforeValidator(_check_crop)]
 Precision = Annotated[Literal["bf16", "32"], BeforeValidator(_precision_word)]
 
 
@@ -54,19 +72,34 @@ class _Section(BaseModel):
 
 
 class PreprocessingConfig(_Section):
-    """Overrides the data set's own intensity rule; see ``unetq.export.program.Preprocessing``."""
+    """What differs from the data set's own rule, key by key; see ``unetq.export.program.Preprocessing``."""
 
-    normalize: Literal["none", "zscore", "window"] = "none"
-    low: float = 0.0
-    high: float = 1.0
+    normalize: Literal["none", "zscore", "window"] | None = None
+    low: float | None = None
+    high: float | None = None
+    over: Literal["image", "volume"] | None = None
+    orientation: Annotated[str, AfterValidator(_check_orientation)] | None = None
+    spacing: list[Annotated[float, Field(ge=0.0, le=1000.0)]] | None = None
+    context: int | None = Field(default=None, ge=0, le=16)
+    window: list[Annotated[int, Field(ge=1, le=65536)]] | None = None
+    overlap: float | None = Field(default=None, ge=0.0, le=0.9)
 
 
 class DataConfig(_Section):
-    """Which data set, where it lies (None: found by the rules of ``unetq.data``), and its own options."""
+    """Which data set, where it lies (None: found by the rules of ``unetq.data``), and its own options.
+
+    ``dimensions`` is 2 for slices, 3 for volumes. ``fold`` is the one of ``folds`` that validates: the groups
+    ("subject", "site", or blocks of "slice") of the training and validation splits are divided anew; ``folds`` 0 means
+    one each group. Without ``fold`` the data set's own splits hold.
+    """
 
     name: str = "em"
     root: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    dimensions: Literal[2, 3] = 2
+    folds: int = Field(default=0, ge=0)
+    fold: int | None = Field(default=None, ge=0)
+    by: Literal["subject", "site", "slice"] = "subject"
     preprocessing: PreprocessingConfig | None = None
 
 
@@ -169,7 +202,8 @@ class TrainConfig(_Section):
 
     ``from_run`` (a run folder, or a float checkpoint) replaces the float stage; ``from_scratch`` trains the
     low-bit network from random weights (with ``distill``, ``from_run`` then names the teacher only). ``batch`` is a
-    process's own; ``crop`` is the side of a square.
+    process's own; ``crop`` is the side of a square or cube in network pixels, or a list of one entry an axis;
+    ``foreground`` is the share of crops that are centred on a pixel of a random foreground class.
     ``warmup`` is in steps; ``schedule`` "step" is x0.1 every fifth of a stage. ``early_stop_patience`` counts
     validations without a better Dice, 0 is never. ``distill`` has the float network teach the low-bit stage;
     ``progressive`` are widths that it goes through before its own, such as [8, 6] (``unetq.progressive``).
@@ -178,7 +212,8 @@ class TrainConfig(_Section):
     float_steps: int = Field(default=1200, ge=1)
     quant_steps: int = Field(default=600, ge=1)
     batch: int = Field(default=4, ge=1)
-    crop: int = Field(default=192, ge=1)
+    crop: Crop = 192
+    foreground: float = Field(default=0.0, ge=0.0, le=1.0)
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0.0)
     quant_lr: float = Field(default=2e-4, gt=0.0)
@@ -203,6 +238,20 @@ class TrainConfig(_Section):
     threads: int | None = Field(default=None, ge=1)
 
 
+class EvaluationConfig(_Section):
+    """How masks are scored.
+
+    ``empty``: a class that is in neither truth nor prediction of a slice or case scores "one" there, or is left out
+    of the means ("skip"). ``nsd_tolerance_mm`` is what surface Dice accepts (pixels where the spacing is not known);
+    ``bootstrap`` is the number of resamples behind an interval; ``hd95`` false leaves both surface distances out.
+    """
+
+    empty: Literal["one", "skip"] = "one"
+    nsd_tolerance_mm: float = Field(default=1.0, ge=0.0)
+    bootstrap: int = Field(default=2000, ge=100, le=1_000_000)
+    hd95: bool = True
+
+
 class Experiment(_Section):
     """Everything that decides a run's result."""
 
@@ -210,7 +259,14 @@ class Experiment(_Section):
     network: NetworkConfig = NetworkConfig()
     quant: QuantConfig = QuantConfig()
     train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @property
+    def crop_size(self) -> tuple[int, ...]:
+        """The training crop, an entry a spatial axis of the network."""
+        crop = self.train.crop
+        return tuple(crop) if isinstance(crop, list) else (crop,) * self.data.dimensions
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -258,10 +314,25 @@ def build(values: Mapping[str, Any], source: str = "the config") -> Experiment:
             "train.loss.dice = train.loss.ce = 0: there is nothing to learn from; give at least one a weight."
         )
     window = experiment.data.preprocessing
-    if window is not None and window.normalize == "window" and not window.low < window.high:
+    if window is not None and window.low is not None and window.high is not None and not window.low < window.high:
         raise ConfigError(
             f"data.preprocessing.low = {window.low}: it must be below high = {window.high}; widen the window."
         )
+    data = experiment.data
+    axes = data.dimensions
+    rule = data.preprocessing or PreprocessingConfig()
+    crop = experiment.train.crop
+    lengths = {"train.crop": crop, "data.preprocessing.window": rule.window, "data.preprocessing.spacing": rule.spacing}
+    for key, value in lengths.items():
+        if isinstance(value, list) and value and len(value) != axes:
+            raise ConfigError(
+                f"{key} = {value}: a network of {axes} dimensions (data.dimensions) takes {axes} numbers, "
+                f"{'slices, ' if axes == 3 else ''}rows and columns; give as many."
+            )
+    if data.fold is not None and data.folds == 1:
+        raise ConfigError("data.folds = 1: cross-validation has at least 2 folds, or 0 for one each; change it.")
+    if data.fold is not None and data.folds and data.fold >= data.folds:
+        raise ConfigError(f"data.fold = {data.fold} of {data.folds}: folds are 0 to {data.folds - 1}; choose one.")
     return experiment
 
 

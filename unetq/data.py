@@ -1,57 +1,28 @@
-"""What a data set is: samples, a specification, its splits, and where its files are found.
+"""What a data set is: a specification, its splits, and where its files are found.
 
-Each module of ``unetq_datasets`` exposes one ``DATASET``, a ``DatasetSpec``. Batches for training and
-validation are made from its samples by ``unetq.batches`` (which needs torch; this module does not).
+Each module of ``unetq_datasets`` exposes one ``DATASET``, a ``DatasetSpec``. Batches are made from its samples by
+``unetq.batches`` (which needs torch; this module does not).
 """
 
 import difflib
-import hashlib
 import importlib
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from .cases import Cases, samples_of
 from .errors import ConfigError, DataError
 from .export.program import Preprocessing
-
-if TYPE_CHECKING:
-    from .batches import full_slices as full_slices
-    from .batches import train_batches as train_batches
+from .folds import Fold
+from .samples import Sample, Samples, check_no_leak, check_samples, check_size
 
 SPLITS = ("train", "validation", "test")
 
 
-def __getattr__(name: str) -> Any:
-    """Hand over ``unetq.batches``' two functions, so that only their users pay for importing torch."""
-    if name in ("train_batches", "full_slices"):
-        return getattr(importlib.import_module("unetq.batches"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One 2-D slice.
-
-    Attributes:
-        id: unique within the data set, stable between runs ("em-021").
-        volume: the volume or patient it belongs to; volume Dice pools the slices of one.
-        image: (C, H, W) raw intensities, any real type, finite.
-        label: (H, W) uint8 class indices, or None where there is no truth.
-    """
-
-    id: str
-    volume: str
-    image: NDArray[Any]
-    label: NDArray[np.uint8] | None
-
-
-Loader = Callable[[Path | None, str, Mapping[str, Any]], list[Sample]]
+Loader = Callable[[Path | None, str, Mapping[str, Any]], list[Sample] | Cases]
 
 
 @dataclass(frozen=True)
@@ -112,18 +83,22 @@ class DatasetSpec:
         split: str,
         options: Mapping[str, Any] | None = None,
         *,
+        dimensions: int = 2,
+        fold: Fold | None = None,
         min_size: int | Sequence[int] = 1,
-    ) -> list[Sample]:
+    ) -> Samples:
         """Read one split; all samples are checked.
 
         Args:
             root: the data set's folder (see ``find_root``); None where it needs none.
             split: one of ``splits``.
             options: as in the configuration; missing ones take their defaults.
-            min_size: the network's stride, one number or (height, width): smaller images are refused.
+            dimensions: 2 for slices, 3 for volumes; a data set of single slices has no volumes.
+            fold: divides what the training and validation splits hold together anew; the test split stays.
+            min_size: the network's stride, one number or one an axis: smaller images are refused.
 
         Raises:
-            ConfigError: an unknown split or option.
+            ConfigError: an unknown split or option, 3 dimensions of a data set of slices, an impossible fold.
             DataError: a file that is missing or damaged, data that contradict themselves, a split that
                 this folder cannot give. The message names file or slice, rule and remedy.
         """
@@ -136,9 +111,39 @@ class DatasetSpec:
             )
         if self.needs_root and root is None:
             raise DataError(f"data set {self.name!r} needs a folder and none was given; {_what_to_do(self)}")
-        samples = self.loader(root, split, self.complete_options(options))
+        if fold is None or split == "test":
+            return self._read(root, split, options, dimensions, min_size)
+        parts = {name: self._read(root, name, options, dimensions, min_size) for name in ("train", "validation")}
+        check_no_leak(parts)
+        divided = fold.split([sample for part in parts.values() for sample in part])
+        skipped = dict.fromkeys(item for part in parts.values() for item in part.skipped)
+        return Samples(divided[0 if split == "train" else 1], tuple(skipped))
+
+    def _read(
+        self,
+        root: Path | None,
+        split: str,
+        options: Mapping[str, Any] | None,
+        dimensions: int,
+        min_size: int | Sequence[int],
+    ) -> Samples:
+        found = self.loader(root, split, self.complete_options(options))
         where = f" in {root}" if root else ""
-        check_samples(samples, len(self.labels), min_size=min_size, where=where)
+        if isinstance(found, Cases):
+            samples = Samples(samples_of(found, self.preprocessing, dimensions), found.skipped)
+            if not samples and found.skipped:
+                first = "; ".join(f"{item.case}: {item.reason}" for item in found.skipped[:3])
+                raise DataError(
+                    f"no case{where} of split {split!r} can be used ({len(found.skipped)} skipped). {first}"
+                )
+        elif dimensions == 3:
+            raise ConfigError(
+                f"data.dimensions = 3: data set {self.name!r} holds single slices, no volumes; set it to 2."
+            )
+        else:
+            samples = Samples(found)
+        check_samples(samples, len(self.labels), where=where, slices_of_volumes=isinstance(found, Cases))
+        check_size(samples, self.preprocessing, min_size, where)
         return samples
 
 
@@ -192,112 +197,6 @@ def find_root(spec: DatasetSpec, data: Path | None = None) -> Path | None:
     raise DataError(f"no data for {spec.name!r}: looked for {looked}{hint}; {_what_to_do(spec)}")
 
 
-def check_samples(
-    samples: Sequence[Sample], classes: int, *, min_size: int | Sequence[int] = 1, where: str = ""
-) -> None:
-    """Refuse samples that no network should be trained or measured on.
-
-    Raises:
-        DataError: no samples, a repeated id, wrong shapes, NaN or infinite pixels, a constant image, a
-            class index outside ``0 … classes - 1``, or an image smaller than ``min_size``.
-    """
-    if not samples:
-        raise DataError(f"no samples{where}: a split has at least one; check the folder and the options.")
-    sides = (min_size, min_size) if isinstance(min_size, int) else tuple(min_size)
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise DataError(f"slice {sample.id} comes twice{where}: ids are unique; remove the copy.")
-        seen.add(sample.id)
-        _check_image(sample, sides, where)
-        _check_label(sample, classes, where)
-
-
-def digest(sample: Sample) -> str:
-    """``IMAGE-LABEL``: a hash of the pixels and one of the label, each with shape and type.
-
-    Equal slices have equal digests in any folder, under any id and in either byte order; slices whose
-    ``image_part`` is equal show a network the same pixels, whatever their labels.
-    """
-    return f"{_hash(sample.image)}-{'none' if sample.label is None else _hash(sample.label)}"
-
-
-def image_part(slice_digest: str) -> str:
-    """The part of a ``digest`` that stands for the pixels."""
-    return slice_digest.partition("-")[0]
-
-
-def digest_all(samples: Iterable[Sample]) -> str:
-    """One digest of a split: its slices in their order."""
-    return hashlib.blake2b("\n".join(map(digest, samples)).encode(), digest_size=16).hexdigest()
-
-
-def _hash(values: NDArray[Any]) -> str:
-    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    head = f"{plain.dtype.str} {values.shape} ".encode()
-    return hashlib.blake2b(head + plain.tobytes(), digest_size=16).hexdigest()
-
-
-def check_no_leak(splits: Mapping[str, Iterable[Sample]]) -> None:
-    """Refuse splits that share a slice: by its id, or by the same pixels under another id.
-
-    Raises:
-        DataError: naming both slices and both splits.
-    """
-    owner: dict[str, tuple[str, str]] = {}
-    for split, samples in splits.items():
-        for sample in samples:
-            for key in (f"id {sample.id}", f"pixels {_hash(sample.image)}"):
-                other, other_id = owner.setdefault(key, (split, sample.id))
-                if other != split:
-                    raise DataError(
-                        f"slice {sample.id} of {split} is also in {other} (there {other_id}): "
-                        "no slice may be on two sides of a split; remove one copy."
-                    )
-
-
-def _check_image(sample: Sample, sides: tuple[int, ...], where: str) -> None:
-    image = sample.image
-    if image.ndim != 3 or 0 in image.shape:
-        raise DataError(f"slice {sample.id}{where} has shape {image.shape}: an image is (channels, height, width).")
-    if image.dtype.kind not in "uif":
-        raise DataError(f"slice {sample.id}{where} has type {image.dtype}: pixels are real numbers; convert it.")
-    height, width = image.shape[1:]
-    if height < sides[0] or width < sides[1]:
-        raise DataError(
-            f"slice {sample.id}{where} is {height} x {width} pixels, smaller than the network's stride "
-            f"{sides[0]} x {sides[1]}: each side needs at least that; use larger images or a network with fewer levels."
-        )
-    if image.dtype.kind == "f":
-        bad = int(image.size - np.count_nonzero(np.isfinite(image)))
-        if bad:
-            raise DataError(
-                f"slice {sample.id}{where} has {bad} pixels that are NaN or infinite: "
-                "intensities must be finite; repair or remove the slice."
-            )
-    if (image == image[:, :1, :1]).all():
-        raise DataError(
-            f"slice {sample.id}{where} is constant (every pixel is {image[0, 0, 0]}): "
-            "an image must carry something to segment; replace or remove the slice."
-        )
-
-
-def _check_label(sample: Sample, classes: int, where: str) -> None:
-    label = sample.label
-    if label is None:
-        return
-    if label.shape != sample.image.shape[1:]:
-        raise DataError(
-            f"slice {sample.id}{where}: the label is {_size(label.shape)}, the image {_size(sample.image.shape[1:])} "
-            "pixels: they must be equal; export both from the same stack."
-        )
-    if label.dtype != np.uint8 or int(label.max()) >= classes:
-        raise DataError(
-            f"slice {sample.id}{where}: labels are uint8 class indices 0 to {classes - 1}, "
-            f"not {label.dtype} up to {label.max()}; map the stored values to classes first."
-        )
-
-
 def _what_to_do(spec: DatasetSpec) -> str:
     layout = f" {spec.layout}" if spec.layout else ""
     return f"give it with --data DIR, or see `unetq download {spec.name}`.{layout}"
@@ -311,8 +210,5 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}.get(type(value), "a value")
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " x ".join(str(length) for length in shape)
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", list: "a list"}
+    return words.get(type(value), "a value")

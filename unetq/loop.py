@@ -33,6 +33,11 @@ Batches = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
 """From a first step to the (images, labels) of that and all following steps."""
 
 
+def channels_last(axes: int) -> torch.memory_format:
+    """torch's layout with the channels last, for 2 or 3 spatial axes."""
+    return torch.channels_last_3d if axes == 3 else torch.channels_last
+
+
 class Interrupted(KeyboardInterrupt):
     """Training was asked to stop; what was done is saved."""
 
@@ -193,7 +198,7 @@ class Loop:
             group["lr"] = group["base_lr"] * factor
         images = images.to(self.fabric.device, non_blocking=True)
         if self.config.channels_last:
-            images = images.to(memory_format=torch.channels_last)
+            images = images.to(memory_format=channels_last(images.ndim - 2))
         logits = self.stage.wrapped(images)
         loss = self.stage.loss(logits, labels.to(self.fabric.device, non_blocking=True))
         if self.stage.guide is not None:

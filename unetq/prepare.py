@@ -15,7 +15,6 @@ from . import checkpoint as checkpoints
 from . import files
 from .checkpoint import Checkpoint
 from .config import Experiment, TrainConfig, differences, to_yaml
-from .data import Sample, check_no_leak, check_samples, digest
 from .distill import check_distillation, feature_blocks
 from .errors import CheckpointError, ConfigError, DataError, OutputError
 from .nets import build_network
@@ -34,7 +33,8 @@ from .runs import (
     network_record,
     read_experiment,
 )
-from .scoring import Scorer, check_classes, input_multiple, probe
+from .samples import Samples, check_no_leak, check_size, digest
+from .scoring import Scorer, check_classes, input_multiple, probe, spatial_axes
 
 MAY_DIFFER = {
     "data.root",
@@ -54,7 +54,8 @@ class TrainingData:
     ``record`` is what checkpoints say of the data; see ``runs.data_record``.
     """
 
-    train: list[Sample]
+    train: Samples
+    validation: Samples
     scorer: Scorer
     labels: tuple[str, ...]
     channels: int
@@ -152,10 +153,11 @@ def load_data(experiment: Experiment, network: nn.Module, data: Path | None, dev
         if sample.label is None:
             raise DataError(f"slice {sample.id} has no label: training and validation need the truth; leave it out.")
     channels = int(train[0].image.shape[0])
+    _check_axes(experiment, network)
     multiple = input_multiple(network, channels)
     for samples in (train, validation):
-        check_samples(samples, len(spec.labels), min_size=multiple)
-    channels_out = probe(network, channels, size=experiment.train.crop)
+        check_size(samples, preprocessing, multiple)
+    channels_out = probe(network, channels, size=experiment.crop_size)
     check_classes(channels_out, spec.labels)
     scorer = Scorer(validation, preprocessing, multiple, len(spec.labels), device)
     check_distillation(experiment)
@@ -165,12 +167,21 @@ def load_data(experiment: Experiment, network: nn.Module, data: Path | None, dev
         feature_blocks(quantized, experiment.train.distill.blocks)
     digests = {"train": [digest(sample) for sample in train], "validation": [digest(sample) for sample in validation]}
     record = data_record(experiment, digests)
-    return TrainingData(train, scorer, spec.labels, channels, channels_out, record)
+    return TrainingData(train, validation, scorer, spec.labels, channels, channels_out, record)
 
 
 def example_input(experiment: Experiment, channels: int) -> torch.Tensor:
-    """A zero input (1, channels, crop, crop) to trace the network with."""
-    return torch.zeros(1, channels, experiment.train.crop, experiment.train.crop)
+    """A zero input (1, channels, *crop) to trace the network with."""
+    return torch.zeros(1, channels, *experiment.crop_size)
+
+
+def _check_axes(experiment: Experiment, network: nn.Module) -> None:
+    axes = spatial_axes(network)
+    if axes != experiment.data.dimensions:
+        raise ConfigError(
+            f"data.dimensions = {experiment.data.dimensions} and the network {experiment.network.name!r} convolves "
+            f"{axes} axes: they must be equal; set data.dimensions, or network.options.spatial_dims."
+        )
 
 
 def check_same_slices(out: Path, loaded: TrainingData) -> None:

@@ -13,16 +13,89 @@ from numpy.typing import NDArray
 from .errors import ConfigError, DataError
 from .export.program import Preprocessing
 from .fixedpoint import F32
+from .resample import resample, resampled_size
 
 SMALLEST_STD = 1e-6
+Moments = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation, an entry each channel."""
 
 
-def normalize(image: NDArray[Any], preprocessing: Preprocessing) -> F32:
-    """Normalise one image, channel by channel, over all its pixels.
+def network_size(size: Sequence[int], spacing: Sequence[float], preprocessing: Preprocessing) -> tuple[int, ...]:
+    """The size that an oriented image of ``size``, (H, W) or (D, H, W), is resampled to.
+
+    Args:
+        size: pixels an axis.
+        spacing: mm (slice, row, column), or () where it is not known.
+        preprocessing: its ``spacing`` decides.
+
+    Raises:
+        DataError: a spacing is wanted and that of the image is not known, or not positive.
+        ConfigError: the record has another number of entries than the network's axes.
+    """
+    wanted = preprocessing.spacing
+    if not any(wanted):
+        return tuple(size)
+    if len(wanted) != len(size):
+        raise ConfigError(
+            f"spacing {list(wanted)}: a network of {len(size)} spatial axes takes {len(size)} numbers, "
+            "(slices,) rows and columns; give as many."
+        )
+    if len(spacing) != 3:
+        raise DataError(
+            f"the network wants pixels of {' x '.join(f'{v:g}' for v in wanted)} mm and the image does not say how "
+            "large its own are; use a format with geometry (NIfTI, DICOM), or give the spacing."
+        )
+    return resampled_size(size, spacing[3 - len(size) :], wanted)
+
+
+def network_image(
+    image: NDArray[Any], spacing: Sequence[float], preprocessing: Preprocessing, moments: Moments | None = None
+) -> F32:
+    """An oriented image as the network sees it: resampled, then normalised; float32 (C, network_size).
+
+    Args:
+        image: (C, H, W) or (C, D, H, W) intensities, entering as float32.
+        spacing: mm (slice, row, column), or ().
+        preprocessing: what to do.
+        moments: for ``over="volume"`` of a 2-D network, those of the whole volume; see ``volume_moments``.
+
+    Raises:
+        DataError, ConfigError: as ``network_size`` and ``normalize``.
+    """
+    values = np.asarray(image, dtype=np.float32)
+    values = resample(values, network_size(values.shape[1:], spacing, preprocessing))
+    return normalize(values, preprocessing, moments)
+
+
+def volume_moments(volume: NDArray[Any], spacing: Sequence[float], preprocessing: Preprocessing) -> Moments | None:
+    """What ``over="volume"`` needs of an oriented volume (C, slices, H, W) that is seen slice by slice; else None.
+
+    Its slices are resampled as the network sees them; mean and population standard deviation are float64.
+    """
+    if preprocessing.normalize != "zscore" or preprocessing.over != "volume":
+        return None
+    values = np.asarray(volume, dtype=np.float32)
+    return _moments(resample(values, network_size(values.shape[2:], spacing, preprocessing)))
+
+
+def neighbours(index: int, slices: int, context: int) -> list[int]:
+    """The slices that a 2-D network sees for slice ``index``: ``context`` on each side, the ends repeated."""
+    return [min(max(index + step, 0), slices - 1) for step in range(-context, context + 1)]
+
+
+def _moments(values: NDArray[Any]) -> Moments:
+    wide = np.ascontiguousarray(values, dtype=np.float64)  # sums run in this order, however the volume was turned
+    axes = tuple(range(1, wide.ndim))
+    return tuple(map(float, wide.mean(axis=axes))), tuple(map(float, wide.std(axis=axes)))
+
+
+def normalize(image: NDArray[Any], preprocessing: Preprocessing, moments: Moments | None = None) -> F32:
+    """Normalise one image, channel by channel, over all its pixels, or by the ``moments`` of its volume.
 
     Args:
         image: (C, H, W) or (C, D, H, W) raw intensities of any real type.
         preprocessing: what to do; see ``unetq.export.program.Preprocessing``.
+        moments: mean and standard deviation of each channel, instead of the image's own; one pair serves all channels.
 
     Returns:
         float32 of the same shape; statistics and arithmetic are float64, rounded once at the end.
@@ -36,9 +109,8 @@ def normalize(image: NDArray[Any], preprocessing: Preprocessing) -> F32:
         result = np.asarray(image, dtype=np.float32)
     elif rule == "zscore":
         values = np.asarray(image, dtype=np.float64)
-        axes = tuple(range(1, values.ndim))
-        mean = values.mean(axis=axes, keepdims=True)
-        std = values.std(axis=axes, keepdims=True)
+        column = (-1, *[1] * (values.ndim - 1))
+        mean, std = (np.reshape(part, column) for part in (moments or _moments(values)))
         result = ((values - mean) / np.maximum(std, SMALLEST_STD)).astype(np.float32)
     elif rule == "window":
         low, high = preprocessing.low, preprocessing.high

@@ -14,13 +14,15 @@ from . import checkpoint as checkpoints
 from . import config as configs
 from .checkpoint import Checkpoint
 from .config import Experiment
-from .data import DatasetSpec, Sample, find_root, resolve_dataset
+from .data import DatasetSpec, find_root, resolve_dataset
 from .errors import CheckpointError, ConfigError
 from .export.program import Preprocessing
+from .folds import Fold
 from .nets import build_network
 from .quant.convert import quantize
 from .quant.network import QuantNet
 from .quant.settings import LayerSettings
+from .samples import Samples
 
 CONFIG, FACTS, HISTORY, METRICS = "config.yaml", "run.json", "history.jsonl", "metrics.json"
 FLOAT, QUANT = "float", "quant"
@@ -45,18 +47,40 @@ def foreign_entry(folder: Path) -> str | None:
 
 
 def dataset_of(experiment: Experiment) -> tuple[DatasetSpec, Preprocessing]:
-    """The data set under its options, and the intensity rule in force."""
+    """The data set under its options, and the preprocessing in force: its own, overlaid with the config's.
+
+    Raises:
+        ConfigError: an unknown data set or option, or keys that do not fit together.
+    """
     spec = resolve_dataset(experiment.data.name, experiment.data.options)
     own = experiment.data.preprocessing
-    preprocessing = Preprocessing(**own.model_dump()) if own is not None else spec.preprocessing
+    given = {} if own is None else {key: value for key, value in own.model_dump().items() if value is not None}
+    given |= {key: tuple(given[key]) for key in ("spacing", "window") if key in given}
+    preprocessing = replace(spec.preprocessing, **given)
+    if preprocessing.normalize == "window" and not preprocessing.low < preprocessing.high:
+        raise ConfigError(
+            f"data.preprocessing.low = {preprocessing.low}: it must be below high = {preprocessing.high}; widen it."
+        )
+    axes = experiment.data.dimensions
+    for key in ("spacing", "window"):
+        value = getattr(preprocessing, key)
+        if value and len(value) != axes:
+            raise ConfigError(
+                f"data.preprocessing.{key} = {list(value)} of data set {spec.name!r} with data.dimensions = {axes}: "
+                f"it takes {axes} numbers; set it."
+            )
     return replace(spec, preprocessing=preprocessing), preprocessing
 
 
-def load_split(experiment: Experiment, split: str, data: Path | None = None, min_size: int = 1) -> list[Sample]:
+def load_split(experiment: Experiment, split: str, data: Path | None = None, min_size: int = 1) -> Samples:
     """The samples of one split; ``data`` (the command line's) goes before ``data.root``."""
     spec, _ = dataset_of(experiment)
-    root = data or (Path(experiment.data.root) if experiment.data.root else None)
-    return spec.load(find_root(spec, root), split, experiment.data.options, min_size=min_size)
+    chosen = experiment.data
+    root = data or (Path(chosen.root) if chosen.root else None)
+    fold = None if chosen.fold is None else Fold(chosen.fold, chosen.folds, chosen.by)
+    return spec.load(
+        find_root(spec, root), split, chosen.options, dimensions=chosen.dimensions, fold=fold, min_size=min_size
+    )
 
 
 def build_quantized(network: nn.Module, experiment: Experiment, example: torch.Tensor) -> QuantNet:
@@ -128,7 +152,7 @@ class Run:
         return quantized.eval(), checkpoint
 
     def example(self, checkpoint: Checkpoint) -> torch.Tensor:
-        """A zero input (1, C, H, W) of a size the network was trained on."""
+        """A zero input (1, C, H, W) or (1, C, D, H, W) of a size the network was trained on."""
         return torch.zeros(1, *checkpoint.info["input"])
 
 

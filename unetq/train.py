@@ -10,12 +10,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from . import checkpoint as checkpoints
+from . import left_out
 from .batches import train_batches
 from .config import Experiment, TrainConfig
 from .distill import Distiller
 from .facts import Facts
 from .history import History
-from .loop import Batches, Interrupted, Loop, Stage, StopSignal
+from .loop import Batches, Interrupted, Loop, Stage, StopSignal, channels_last
 from .losses import build_loss
 from .prepare import (
     TrainingData,
@@ -78,8 +79,11 @@ def train(
     fabric.barrier()
     has_float_stage = source is None and (experiment.quant.is_float or not config.from_scratch)
     history = History(out, {FLOAT: 0, QUANT: config.float_steps if has_float_stage else 0})
-    facts = Facts(out, experiment, fabric, command)
+    splits = {"train": loaded.train, "validation": loaded.validation}
+    facts = Facts(out, experiment, fabric, command, left_out.record(splits))
     shown = progress if progress is not None and fabric.is_global_zero else Silent()
+    for line in left_out.tell(splits):
+        shown.note(line)
     try:
         with StopSignal() as stop:
             trainer = _Trainer(experiment, out, fabric, loaded, history, shown, stop, on_step, facts)
@@ -150,7 +154,7 @@ class _Trainer:
         teacher = build_quantized(self._float_network(), experiment, example_input(experiment, self.data.channels))
         teacher = teacher.to(self.fabric.device)
         if self.config.channels_last:
-            teacher = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+            teacher = teacher.to(memory_format=channels_last(self.experiment.data.dimensions))  # type: ignore[call-overload]  # torch's stub lacks it
         return Distiller(teacher, student, self.config.distill, self.fabric.autocast)
 
     def _calibrate(self, quantized: QuantNet) -> None:
@@ -165,12 +169,14 @@ class _Trainer:
             return train_batches(
                 self.data.train,
                 self.data.scorer.preprocessing,
-                crop=self.config.crop,
+                crop=self.experiment.crop_size,
                 batch=self.config.batch,
                 seed=self.experiment.seed + STAGE_SEED[stage],
                 start_step=first,
                 steps=steps,
                 augment=augment,
+                foreground=self.config.foreground if augment else 0.0,
+                classes=len(self.data.labels),
                 rank=0 if alone else self.fabric.global_rank,
                 world_size=1 if alone else self.fabric.world_size,
             )
@@ -187,7 +193,7 @@ class _Trainer:
         guide: Distiller | None = None,
     ) -> None:
         if self.config.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+            network = network.to(memory_format=channels_last(self.experiment.data.dimensions))  # type: ignore[call-overload]  # torch's stub lacks it
         torch.manual_seed(self.experiment.seed + STAGE_SEED[name] + phase.first + self.fabric.global_rank)
         wrapped, optimizer = self.fabric.setup(network, _optimizer(self.config, groups))
         quantized = network if isinstance(network, QuantNet) else None
@@ -253,7 +259,7 @@ class _Trainer:
     def _record(self, stage: str, phase: Phase) -> dict[str, Any]:
         record: dict[str, Any] = {
             "network": network_record(self.experiment),
-            "input": [self.data.channels, self.config.crop, self.config.crop],
+            "input": [self.data.channels, *self.experiment.crop_size],
             "dataset": self.experiment.data.name,
             "data": self.data.record,
             "seed": self.experiment.seed,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .batches import full_slices
+from .batches import network_inputs
 from .export.lower import lower
 from .export.program import Conv, Program
 from .runs import dataset_of, load_split, open_run
@@ -91,7 +91,7 @@ def verify(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.uqm"
         saved = False
-        for sample, image in full_slices(samples, preprocessing, multiple):
+        for sample, image in network_inputs(samples, preprocessing, multiple):
             program = lower(quantized, image)
             float_layers = _float_layers(program)
             if not saved:

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetq.data import DatasetSpec, Sample, check_no_leak
+from unetq.data import DatasetSpec
 from unetq.errors import DataError
 from unetq.export.program import Preprocessing
 from unetq.imageio import read_image
+from unetq.samples import Sample, check_no_leak
 
 CITATION = (
     "Cardona A, Saalfeld S, Preibisch S, Schmid B, Cheng A, Pulokas J, Tomancak P, Hartenstein V (2010). "
@@ -52,7 +53,9 @@ def load_unlabelled(root: Path) -> list[Sample]:
         images = _read_stack(root / "test-volume.tif")
     else:
         images = _read_folder(_png_files(root / "test" / "images"))
-    return [Sample(f"em-test-{index:03d}", "em-test", image[None], None) for index, image in enumerate(images)]
+    return [
+        Sample(f"em-test-{index:03d}", "em-test", image[None], None, index=index) for index, image in enumerate(images)
+    ]
 
 
 def _load(root: Path | None, split: str, options: Mapping[str, Any]) -> list[Sample]:
@@ -60,7 +63,7 @@ def _load(root: Path | None, split: str, options: Mapping[str, Any]) -> list[Sam
         raise DataError(f"the EM data need a folder. {LAYOUT}")
     images, labels = _read_pair(root)
     samples = {
-        number: Sample(f"em-{number:03d}", "em", image[None], label)
+        number: Sample(f"em-{number:03d}", "em", image[None], label, index=number)
         for number, (image, label) in enumerate(zip(images, _classes(root, labels), strict=True))
     }
     wanted = SPLITS[split]

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetq.data import DatasetSpec, Sample
+from unetq.data import DatasetSpec
 from unetq.errors import ConfigError
 from unetq.export.program import Preprocessing
+from unetq.samples import Sample
 
 from . import _abdomen, _cord, _membranes
 
@@ -57,7 +58,7 @@ def _sample(options: Mapping[str, Any], index: int) -> Sample:
     kind = options["kind"]
     image, label = make(kind, options["seed"], index, options["size"])
     volume = f"phantom-{kind}" if kind == "membranes" else f"phantom-{kind}-{index:03d}"
-    return Sample(id=f"phantom-{kind}-{index:03d}", volume=volume, image=image[None], label=label)
+    return Sample(id=f"phantom-{kind}-{index:03d}", volume=volume, image=image[None], label=label, index=index)
 
 
 def _configure(spec: DatasetSpec, options: Mapping[str, Any]) -> DatasetSpec:

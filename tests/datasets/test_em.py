@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 from unetq_datasets.em import DATASET, load_unlabelled
 
-from unetq.data import check_no_leak
 from unetq.errors import DataError
+from unetq.samples import check_no_leak
 
 SPLITS = {"train": range(20), "validation": range(20, 24), "test": range(24, 30)}
 

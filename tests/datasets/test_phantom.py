@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from unetq_datasets.phantom import KINDS, make
 
-from unetq.data import check_no_leak, resolve_dataset
+from unetq.data import resolve_dataset
 from unetq.errors import ConfigError
+from unetq.samples import check_no_leak
 
 TARGET = {"membranes": 0, "cord": 1, "abdomen": 1}  # the class that is hard to find
 

@@ -15,7 +15,6 @@ from small_runs import small
 
 from unetq import checkpoint as checkpoints
 from unetq import cli
-from unetq.data import Sample
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
 from unetq.evaluate import evaluate
 from unetq.export.modelfile import load
@@ -26,6 +25,7 @@ from unetq.ptq.network import Options
 from unetq.ptq.run import ptq
 from unetq.report import build
 from unetq.runs import load_split, open_run
+from unetq.samples import Sample
 from unetq.train import train
 from unetq.verify import verify
 
@@ -162,7 +162,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "damaged": (lambda d: broken(d / "bad.tif"), r"bad\.tif"),
     "NaN": (lambda d: holed(d / "nan.tif"), r"nan\.tif.*NaN.*row 3, column 4"),
     "constant": (lambda d: write(d / "flat.tif", np.full((48, 48), 7, np.uint8)), r"flat\.tif is constant"),
-    "too small": (lambda d: write(d / "tiny.tif", noise(1, 40)), r"tiny\.tif is 1 x 40"),
+    "too small": (lambda d: write(d / "tiny.tif", noise(1, 40)), r"tiny\.tif-000 is 1 x 40"),
     "not an image": (lambda d: Path(shutil.copy(__file__, d / "a.py")), "extension"),
     "colour": (lambda d: write(d / "rgb.tif", noise(48, 48, 3)), r"rgb\.tif"),
 }

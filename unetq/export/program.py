@@ -229,17 +229,33 @@ Op = Quantize | Conv | Upsample | MaxPool | Add | Pointwise | Concat | Pad | Tab
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How raw intensities become the network's input, channel by channel of one image (2-D slice or volume).
+    """How a stored image becomes the network's input, and its logits a mask of the stored image; in this order.
 
-    ``zscore``: ``(x - mean) / max(std, 1e-6)`` over the whole image, float64 statistics, result float32.
-    ``window``: ``(clip(x, low, high) - low) / (high - low)`` in float64, result float32. ``none``: as is.
-    The image is then extended at its end to the program's ``input_multiple`` by reflection (replicating
-    where the image is too small to reflect); the logits are cropped back.
+    1. ``orientation``: axes are permuted and flipped until (rows, columns, slices) increase towards these three
+       letters of the RAS code, "RAS" for example; "" leaves them as stored.
+    2. ``spacing``: linear resampling to these mm, (rows, columns) of a 2-D network or (slices, rows, columns) of a
+       3-D one; () and entries of 0 leave an axis as it is. See ``unetq.resample``.
+    3. ``context``: a 2-D network sees that many neighbour slices on each side as channels; ends repeat themselves.
+    4. ``normalize``, channel by channel. ``zscore``: ``(x - mean) / max(std, 1e-6)``, float64 statistics, result
+       float32; ``over`` the "image" that the network sees (a slice in 2-D) or the whole "volume". ``window``:
+       ``(clip(x, low, high) - low) / (high - low)`` in float64, result float32. ``none``: as is.
+    5. The image is extended at its end to the program's ``input_multiple`` by reflection (replicating where it is too
+       small to reflect). With ``window``, network pixels an entry for each spatial axis, a longer axis is cut into
+       windows that share ``overlap`` of their length, and their logits are blended; see ``unetq.tiling``.
+    6. The logits are cropped, resampled back to the oriented image, decided, and the mask is turned back.
+
+    Intensities enter step 2 as float32.
     """
 
     normalize: Literal["none", "zscore", "window"] = "none"
     low: float = 0.0
     high: float = 1.0
+    over: Literal["image", "volume"] = "image"
+    orientation: str = ""
+    spacing: tuple[float, ...] = ()
+    context: int = 0
+    window: tuple[int, ...] = ()
+    overlap: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def export(run_folder: Path, out: Path) -> dict[str, Any]:
     quantized, checkpoint = run.quantized()
     # A multiple of the stride, so that no padding which depends on the size is traced into the program.
     multiple = input_multiple(quantized.net, quantized.in_channels)
-    size = padded_size(checkpoint.info["input"][1:], (multiple, multiple))
+    crop = checkpoint.info["input"][1:]
+    size = padded_size(crop, (multiple,) * len(crop))
     program = lower(quantized, torch.zeros(1, quantized.in_channels, *size))
     if experiment.data.name != checkpoint.info["dataset"]:
         raise CheckpointError(

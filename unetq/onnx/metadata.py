@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,9 +26,15 @@ class OnnxMeta:
 
 class _Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    normalize: str
+    normalize: Literal["none", "zscore", "window"]
     low: float
     high: float
+    over: Literal["image", "volume"] = "image"
+    orientation: str = ""
+    spacing: tuple[float, ...] = ()
+    context: int = Field(default=0, ge=0)
+    window: tuple[int, ...] = ()
+    overlap: float = Field(default=0.25, ge=0.0, le=0.9)
 
 
 class _Text(BaseModel):
@@ -93,14 +99,10 @@ def from_text(text: str | None, where: str) -> OnnxMeta:
     except ValueError as error:
         raise ModelFileError(f"{where}: its metadata is damaged ({error}); export again.") from None
     sizes = [*found.input_multiple, *(found.fixed_size or (1,))]
-    if (
-        len(found.labels) != len(found.label_values)
-        or min(sizes) < 1
-        or rule.normalize not in ("none", "zscore", "window")
-    ):
+    if len(found.labels) != len(found.label_values) or min(sizes) < 1:
         raise ModelFileError(
             f"{where}: its metadata is damaged ({len(found.labels)} labels, {len(found.label_values)} values, "
-            f"sizes {sizes}, normalize = {rule.normalize!r}); export again."
+            f"sizes {sizes}); export again."
         )
     meta = ModelMeta(found.name, tuple(found.labels), tuple(found.label_values), rule, found.provenance)
     return OnnxMeta(meta, found.spatial_rank, found.input_multiple, found.fixed_size, found.data)

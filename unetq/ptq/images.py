@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..batches import CropDataset
-from ..data import Sample, check_samples
+from ..cases import Case, Cases, samples_of
 from ..errors import DataError
 from ..export.program import Preprocessing
 from ..imageio import SUFFIXES, read_image
+from ..samples import Sample, check_size
 
 CANDIDATES = 4  # crops looked at for each that is kept, where predictions decide
 
@@ -35,39 +36,39 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def read_samples(paths: Sequence[Path], channels: int, stride: int) -> list[Sample]:
-    """Every slice of every image as a sample without label.
+def read_samples(
+    paths: Sequence[Path], preprocessing: Preprocessing, channels: int, stride: int, axes: int = 2
+) -> list[Sample]:
+    """Every slice (for a network of 3 ``axes``: every volume) of every image as a sample without label.
 
     Raises:
         DataError: no image, an image that cannot be read or used (NaN, constant, smaller than the network's
-            ``stride``), or a network that takes other than one channel; the message names the file.
+            ``stride``), or a network that takes other channels; the message names the file.
     """
     files = find_files(paths)
     if not files:
         raise DataError("calibration got 0 images; give files or folders, or leave --images out for the run's own.")
-    if channels != 1:
+    gives = 2 * preprocessing.context + 1
+    if channels != gives:
         raise DataError(
-            f"the network takes {channels} channels and {files[0]} gives 1 (grey): such a network is calibrated on the "
-            "run's own training slices; leave --images out."
+            f"the network takes {channels} channels and {files[0]} gives {gives} (grey): such a network is calibrated "
+            "on the run's own training slices; leave --images out."
         )
     samples: list[Sample] = []
     for path in files:
         volume = read_image(path)
-        height, width = volume.data.shape[1:]
-        if min(height, width) < stride:
-            raise DataError(
-                f"image {path} is {height} x {width} pixels, smaller than the network's stride of {stride}; "
-                "use larger images."
-            )
-        planes = [i for i in range(len(volume.data)) if volume.data[i].min() < volume.data[i].max()]
-        if not planes:
-            raise DataError(f"image {path} is constant: it says nothing about ranges; check that it is the right file.")
+        case = Case(str(path), volume.data, spacing=volume.spacing or (), axes=volume.axes or "")
+        seen = samples_of(Cases([case]), preprocessing, axes)
+        check_size(seen, preprocessing, stride)
         # Empty slices at the ends of a volume are common; they say nothing about ranges.
-        samples += [Sample(f"{path}:{i}", str(path), volume.data[i][None], None) for i in planes]
+        telling = [sample for sample in seen if sample.image.min() < sample.image.max()]
+        if not telling:
+            raise DataError(f"image {path} is constant: it says nothing about ranges; check that it is the right file.")
+        samples += telling
     return samples
 
 
-def own_samples(samples: Sequence[Sample], channels: int, stride: int) -> list[Sample]:
+def own_samples(samples: Sequence[Sample], preprocessing: Preprocessing, channels: int, stride: int) -> list[Sample]:
     """A data set's slices without their labels.
 
     Raises:
@@ -79,14 +80,14 @@ def own_samples(samples: Sequence[Sample], channels: int, stride: int) -> list[S
             "give the data that the run was trained on."
         )
     plain = [replace(sample, label=None) for sample in samples]
-    check_samples(plain, 256, min_size=stride)
+    check_size(plain, preprocessing, stride)
     return plain
 
 
 def crops(
-    samples: Sequence[Sample], preprocessing: Preprocessing, size: tuple[int, int], count: int, seed: int
+    samples: Sequence[Sample], preprocessing: Preprocessing, size: Sequence[int], count: int, seed: int
 ) -> list[Tensor]:
-    """``count`` crops (C, h, w) of normalised slices, every slice once before any comes again, places by ``seed``."""
+    """``count`` crops (C, *size) of normalised samples, every one once before any comes again, places by ``seed``."""
     blank = [replace(s, label=np.zeros(s.image.shape[1:], dtype=np.uint8)) for s in samples]
     drawn = CropDataset(blank, preprocessing, size, seed, augment=False)
     return [drawn.view(0, index, count)[0] for index in range(count)]

@@ -18,7 +18,6 @@ from .. import checkpoint as checkpoints
 from .. import config as configs
 from ..checkpoint import Checkpoint, State
 from ..config import Experiment
-from ..data import digest, image_part
 from ..errors import ConfigError, OutputError
 from ..facts import Facts
 from ..prepare import build_fabric
@@ -34,6 +33,7 @@ from ..runs import (
     load_split,
     network_record,
 )
+from ..samples import digest, image_part
 from ..scoring import input_multiple
 from .foreground import choose_crops, class_shares, pixel_weights, predicted_classes
 from .images import CANDIDATES, batches, crops, own_samples, read_samples
@@ -173,19 +173,19 @@ def _calibration(
     options: Options,
     tell: Tell,
 ) -> Calibration:
-    channels, height, width = (int(n) for n in checkpoint.info["input"])
+    channels, *size = (int(n) for n in checkpoint.info["input"])
     stride = input_multiple(network, channels)
+    _, preprocessing = dataset_of(experiment)
     if images:
-        slices = read_samples(images, channels, stride)
+        slices = read_samples(images, preprocessing, channels, stride, len(size))
         origin = "files"
     else:
-        slices = own_samples(load_split(experiment, "train", data), channels, stride)
+        slices = own_samples(load_split(experiment, "train", data), preprocessing, channels, stride)
         origin = "the training slices"
-    _, preprocessing = dataset_of(experiment)
     tell(f"calibrating on {samples} crops of {len(slices)} slices ({origin})")
     drawn = samples * CANDIDATES if options.foreground else samples
-    chosen = crops(slices, preprocessing, (height, width), drawn, options.seed)
-    record: dict[str, Any] = {"origin": origin, "slices": len(slices), "crops": samples, "crop": [height, width]}
+    chosen = crops(slices, preprocessing, size, drawn, options.seed)
+    record: dict[str, Any] = {"origin": origin, "slices": len(slices), "crops": samples, "crop": size}
     weights: list[Tensor] | None = None
     if options.foreground:
         chosen, maps, shares = _foreground(network, chosen, samples, options.seed)

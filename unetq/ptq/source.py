@@ -71,8 +71,13 @@ def _experiment_of(checkpoint: Checkpoint) -> Experiment:
         )
     values: dict[str, Any] = {
         "network": info["network"],
-        "data": {"name": info["dataset"], "options": data.get("options", {}), "preprocessing": data["preprocessing"]},
-        "train": {"crop": int(info["input"][1])},
+        "data": {
+            "name": info["dataset"],
+            "options": data.get("options", {}),
+            "dimensions": len(info["input"]) - 1,
+            "preprocessing": data["preprocessing"],
+        },
+        "train": {"crop": [int(side) for side in info["input"][1:]]},
         "seed": int(info.get("seed", 0)),
     }
     return configs.build(values, f"the header of {checkpoint.path}")
