@@ -47,7 +47,7 @@ class _Header(BaseModel):
     stage: str
     network: dict[str, Any]
     dataset: str
-    input: tuple[_Count, _Count, _Count]
+    input: tuple[_Count, _Count, _Count] | tuple[_Count, _Count, _Count, _Count]
     state: State
 
 
