@@ -249,3 +249,60 @@ def test_an_iterator_left_open_does_not_keep_python_alive() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
     )
     assert result.stdout.strip() == "0" and result.stderr == ""
+
+
+def spotted(shape: tuple[int, ...], spot: tuple[int, ...] | None, value: int = 1) -> Sample:
+    label = np.zeros(shape, np.uint8)
+    if spot is not None:
+        label[spot] = value
+    image = np.random.default_rng(3).normal(size=(1, *shape)).astype(np.float32)
+    return Sample(f"s{shape}{spot}", "v", image, label, (2.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (12, 40, 50)])
+def test_crops_are_centred_on_a_foreground_pixel(shape: tuple[int, ...]) -> None:
+    spot = tuple(side // 3 for side in shape)
+    data = [spotted(shape, spot, 2), spotted(shape, None)]
+    crop = (5,) * len(shape)
+    crops = CropDataset(data, Preprocessing(), crop, 0, augment=False, foreground=1.0, classes=3)
+    for step in range(6):
+        _, label = crops.view(step, 0, 1)  # also in the turn of the sample that has none
+        assert label[(2,) * len(shape)] == 2
+    shares = [
+        bool(CropDataset(data, Preprocessing(), crop, 0, augment=False, foreground=0.5).view(step, 0, 1)[1].any())
+        for step in range(60)
+    ]
+    assert 15 <= sum(shares) <= 45
+
+
+def test_foreground_at_the_border_keeps_the_crop_inside() -> None:
+    crops = CropDataset([spotted((20, 20), (0, 19))], Preprocessing(), 8, 0, augment=False, foreground=1.0)
+    image, label = crops.view(0, 0, 1)
+    assert label[0, 7] == 1 and (image.numpy()[0] == spotted((20, 20), (0, 19)).image[0, :8, 12:]).all()
+
+
+def test_no_foreground_leaves_the_random_places_as_they_were() -> None:
+    data = samples()
+    plain = CropDataset(data, ZSCORE, 24, 0).batch(2, 4)
+    assert equal(CropDataset(data, ZSCORE, 24, 0, foreground=0.0).batch(2, 4), plain)
+
+
+def test_crops_of_resampled_samples() -> None:
+    rule = Preprocessing(spacing=(0.5, 0.5))
+    image, label = CropDataset([spotted((20, 30), (10, 15))], rule, 50, 1, augment=False, foreground=1.0).view(0, 0, 1)
+    assert image.shape == (1, 50, 50) and 1 <= int(label.sum()) <= 9
+
+
+def test_views_of_volumes_are_a_function_of_their_seed() -> None:
+    volume = spotted((12, 30, 30), (6, 15, 15))
+    crops = CropDataset([volume], ZSCORE, (6, 16, 16), 0)
+    views = [crops.view(step, 0, 1) for step in range(12)]
+    again = CropDataset([volume], ZSCORE, (6, 16, 16), 0)
+    assert all(equal(view, again.view(step, 0, 1)) for step, view in enumerate(views))
+    assert all(image.shape == (1, 6, 16, 16) and label.shape == (6, 16, 16) for image, label in views)
+    assert len({image.numpy().tobytes() for image, _ in views}) == 12
+
+
+def test_a_crop_has_as_many_sides_as_the_sample() -> None:
+    with pytest.raises(ConfigError, match=r"crop = \(8, 8, 8\): 2 sides"):
+        CropDataset(samples(), ZSCORE, (8, 8, 8), 0)
