@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from unetq import checkpoint as checkpoints
-from unetq.config import Experiment, build, merge
+from unetq.config import build, merge
+from unetq.experiment import Experiment
 
 SMALL: dict[str, Any] = {
     "data": {"name": "phantom", "options": {"size": 48, "train": 4, "validation": 2, "test": 1}},

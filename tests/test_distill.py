@@ -10,9 +10,9 @@ from small_runs import assert_same_tensors, small, tensors
 
 import unetq
 from unetq import checkpoint as checkpoints
-from unetq.config import DistillConfig
 from unetq.distill import Distiller, feature_blocks, features_loss, logits_loss
 from unetq.errors import ConfigError
+from unetq.experiment import DistillConfig
 from unetq.nets import build_network
 from unetq.quant.network import QuantNet
 from unetq.train import train

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "fixedpoint"),
     (
-        "config", "export", "onnx", "preprocess", "resample", "tiling", "imageio", "nifti", "tiff", "cost", "layerstats", "metrics", "statistics",
+        "config", "experiment", "export", "onnx", "preprocess", "resample", "tiling", "imageio", "nifti", "tiff", "cost", "layerstats", "metrics", "statistics",
         "surface", "boundaries", "history",
         "progress",
         "summary", "dicom", "dicom_geometry", "dicom_headers", "dicom_pixels", "dicom_segmentation", "geometry",
@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.
 DEVICE_SIDE = (
-    "errors", "files", "fixedpoint", "config", "cost", "layerstats", "imageio", "metrics", "nifti", "preprocess", "resample", "tiling", "tiff",
+    "errors", "files", "fixedpoint", "config", "experiment", "cost", "layerstats", "imageio", "metrics", "nifti", "preprocess", "resample", "tiling", "tiff",
     "dicom", "dicom_segmentation", "geometry", "segment", "predict_folder",
     "native", "runtime", "footprint", "statistics", "predict", "inspect", "report", "onnx.session",
     "export.program", "export.integer", "export.convolution", "export.norms", "export.packing", "export.modelfile",

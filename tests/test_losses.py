@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from unetq.config import LossConfig
+from unetq.experiment import LossConfig
 from unetq.losses import build_loss
 
 

@@ -17,9 +17,9 @@ from small_runs import assert_same_tensors, small, tensors
 from unetq import checkpoint as checkpoints
 from unetq import files
 from unetq.batches import train_batches
-from unetq.config import Experiment
 from unetq.data import resolve_dataset
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError, UnsupportedError
+from unetq.experiment import Experiment
 from unetq.export.program import Preprocessing
 from unetq.loop import Interrupted, schedule_factor
 from unetq.runs import load_split

@@ -10,7 +10,11 @@ import pytest
 from unetq.config import build
 from unetq.evaluate import evaluate
 from unetq.export.run import export
+from unetq.onnx.evaluate import evaluate_onnx
+from unetq.onnx.run import export_onnx
 from unetq.predict import predict
+from unetq.ptq.network import Options
+from unetq.ptq.run import ptq
 from unetq.runs import load_split
 from unetq.train import train
 from unetq.verify import verify
@@ -113,5 +117,14 @@ def test_the_mask_that_is_scored_is_the_one_that_is_predicted(kind: str, balls: 
         truth = np.asarray(nibabel.load(balls / "labels" / f"{name}.nii.gz").dataobj)  # type: ignore[attr-defined]
         both = 2 * int((mask & truth).sum()) / (int(mask.sum()) + int(truth.sum()))
         assert record["classes"]["foreground"]["dice"] == pytest.approx(both, abs=1e-12), name
-    samples = load_split(experiment, "validation")
-    assert {sample.volume for sample in samples} == {"c", "d"}
+    assert {sample.volume for sample in load_split(experiment, "validation")} == {"c", "d"}
+
+    pytest.importorskip("onnxruntime")
+    standard = tmp_path / "model.onnx"
+    export_onnx(run, standard)
+    agreement = evaluate_onnx(standard, data=balls, against=model)["agreement"]
+    assert agreement["equal"] == agreement["pixels"] == 2 * int(np.prod(SHAPE))
+
+    quantised = tmp_path / "ptq"
+    ptq(run, quantised, {"weight_bits": 8, "act_bits": 8}, Options(adaround=True, iterations=5), samples=4)
+    assert evaluate(quantised)["bits"]["weight"] == 8

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from . import config as configs
-from .config import Experiment
 from .errors import ConfigError, UnsupportedError
+from .experiment import Experiment
 from .export.lower import lower
 from .export.program import Add, Concat, Conv, Epilogue, MaxPool, Op, Pad, Pointwise, Program, Quantize, Table, Upsample
 from .export.validate import check_program

@@ -7,266 +7,16 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
     ValidationError,
-    ValidationInfo,
-    field_validator,
 )
 
 from .errors import ConfigError
-
-FLOAT_BITS = 32
-
-
-def _check_bits(bits: int) -> int:
-    if 1 <= bits <= 8 or bits == FLOAT_BITS:
-        return bits
-    raise ValueError("bits are 1 to 8, or 32 for float; choose one of these")
-
-
-Bits = Annotated[int, AfterValidator(_check_bits)]
-
-
-def _precision_word(value: Any) -> Any:
-    return str(value) if type(value) is int else value  # YAML reads 32 as a number
-
-
-def _check_orientation(letters: str) -> str:
-    pairs = ("LR", "AP", "SI")
-    if letters and (len(letters) != 3 or any(sum(letter in pair for letter in letters) != 1 for pair in pairs)):
-        raise ValueError(
-            "three letters, one of L and R, one of A and P, one of S and I, say where rows, columns and slices "
-            "increase to; write RAS, for example, or nothing"
-        )
-    return letters
-
-
-def _check_crop(value: Any) -> Any:
-    sides = value if isinstance(value, list) else [value]
-    if not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise ValueError("sides are whole numbers from 1; write one, such as 192, or a list with one for each axis")
-    return value
-
-
-Crop = Annotated[int | list[int], BeforeValidator(_check_crop)]
-Precision = Annotated[Literal["bf16", "32"], BeforeValidator(_precision_word)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("true and false are no value for this key; give a number or a word, as in the default")
-        return value
-
-
-class PreprocessingConfig(_Section):
-    """What differs from the data set's own rule, key by key; see ``unetq.export.program.Preprocessing``."""
-
-    normalize: Literal["none", "zscore", "window"] | None = None
-    low: float | None = None
-    high: float | None = None
-    over: Literal["image", "volume"] | None = None
-    orientation: Annotated[str, AfterValidator(_check_orientation)] | None = None
-    spacing: list[Annotated[float, Field(ge=0.0, le=1000.0)]] | None = None
-    context: int | None = Field(default=None, ge=0, le=16)
-    window: list[Annotated[int, Field(ge=1, le=65536)]] | None = None
-    overlap: float | None = Field(default=None, ge=0.0, le=0.9)
-
-
-class DataConfig(_Section):
-    """Which data set, where it lies (None: found by the rules of ``unetq.data``), and its own options.
-
-    ``dimensions`` is 2 for slices, 3 for volumes. ``fold`` is the one of ``folds`` that validates: the groups
-    ("subject", "site", or blocks of "slice") of the training and validation splits are divided anew; ``folds`` 0 means
-    one each group. Without ``fold`` the data set's own splits hold.
-    """
-
-    name: str = "em"
-    root: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-    dimensions: Literal[2, 3] = 2
-    folds: int = Field(default=0, ge=0)
-    fold: int | None = Field(default=None, ge=0)
-    by: Literal["subject", "site", "slice"] = "subject"
-    preprocessing: PreprocessingConfig | None = None
-
-
-class NetworkConfig(_Section):
-    """A network of ``unetq.nets`` by name, with its constructor's keyword arguments."""
-
-    name: str = "paper"
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-Method = Literal[
-    "fixed", "paper", "lsq", "lsq+", "pact", "dorefa", "bnn", "xnor", "twn", "ttq", "ternarynet", "codebook", "lcq"
-]
-WeightMethod = Literal["fixed", "paper", "lsq", "lsq+", "dorefa", "bnn", "xnor", "twn", "ttq", "codebook", "lcq"]
-ActMethod = Literal["fixed", "paper", "lsq", "lsq+", "pact", "dorefa", "ternary"]
-
-
-class LayerConfig(_Section):
-    """What differs in the convolutions that match ``pattern``; see ``unetq.quant.settings.LayerSettings``."""
-
-    pattern: str
-    weight_bits: Bits | None = None
-    act_bits: Bits | None = None
-    weight_method: WeightMethod | None = None
-    act_method: ActMethod | None = None
-
-
-class QuantConfig(_Section):
-    """Bits and methods. 32 bits mean float; with weights and activations both at 32 there is no low-bit stage.
-
-    ``float_layers`` are module-name patterns kept in float32; ``calibration_batches`` training batches set
-    the first step sizes; these are refined by training when ``refine_step_sizes``, and frozen after the
-    fraction ``freeze_after`` of the low-bit steps. ``method`` is a family, ``weight_method`` and ``act_method``
-    replace its halves; ``layers`` are settings of single layers; for the rest see ``unetq.quant.settings``.
-    """
-
-    weight_bits: Bits = 4
-    act_bits: Bits = 6
-    method: Method = "fixed"
-    weight_method: WeightMethod | None = None
-    act_method: ActMethod | None = None
-    group_size: int = Field(default=0, ge=0, le=65536)
-    zero_point: bool = False
-    dynamic: bool = False
-    layers: list[LayerConfig] = Field(default_factory=list)
-    per_channel: bool = True
-    first_bits: Bits = 8
-    last_bits: Bits = 8
-    float_layers: list[str] = Field(default_factory=list)
-    calibration_batches: int = Field(default=8, ge=1)
-    refine_step_sizes: bool = True
-    freeze_after: float = Field(default=0.5, ge=0.0, le=1.0)
-
-    @property
-    def is_float(self) -> bool:
-        """True when nothing is quantised."""
-        narrow = (self.weight_bits, self.act_bits) != (FLOAT_BITS, FLOAT_BITS)
-        return not narrow and not any(layer.weight_bits or layer.act_bits for layer in self.layers)
-
-    @property
-    def title(self) -> str:
-        """The methods in words: the family, and whatever a run sets beside it."""
-        halves = (("weights", self.weight_method), ("activations", self.act_method))
-        parts = [self.method, *(f"{name} {half}" for half, name in halves if name)]
-        parts += [f"groups of {self.group_size}"] if self.group_size else []
-        parts += ["zero-points"] if self.zero_point else []
-        parts += ["dynamic ranges"] if self.dynamic else []
-        parts += ["single layers"] if self.layers else []
-        return ", ".join(parts)
-
-
-class LossConfig(_Section):
-    """Weights of the two terms of the loss: soft Dice and cross-entropy (binary for one logit channel)."""
-
-    dice: float = Field(default=1.0, ge=0.0)
-    ce: float = Field(default=1.0, ge=0.0)
-
-
-class DistillConfig(_Section):
-    """Teaching of the low-bit stage by the run's own float network; see ``unetq.distill``.
-
-    ``logits`` and ``features`` weigh the two terms that are added to the loss, 0 is off; ``temperature`` softens
-    the logits. ``blocks`` are patterns of the layers whose outputs are features; none means the last layer before
-    every change of resolution.
-    """
-
-    logits: float = Field(default=0.0, ge=0.0)
-    features: float = Field(default=0.0, ge=0.0)
-    temperature: float = Field(default=2.0, gt=0.0)
-    blocks: list[str] = Field(default_factory=list)
-
-    @property
-    def is_on(self) -> bool:
-        """True where a term has weight."""
-        return self.logits > 0.0 or self.features > 0.0
-
-
-class TrainConfig(_Section):
-    """Both stages: ``float_steps`` in float, then ``quant_steps`` of low-bit fine-tuning from its best state.
-
-    ``from_run`` (a run folder, or a float checkpoint) replaces the float stage; ``from_scratch`` trains the
-    low-bit network from random weights (with ``distill``, ``from_run`` then names the teacher only). ``batch`` is a
-    process's own; ``crop`` is the side of a square or cube in network pixels, or a list of one entry an axis;
-    ``foreground`` is the share of crops that are centred on a pixel of a random foreground class.
-    ``warmup`` is in steps; ``schedule`` "step" is x0.1 every fifth of a stage. ``early_stop_patience`` counts
-    validations without a better Dice, 0 is never. ``distill`` has the float network teach the low-bit stage;
-    ``progressive`` are widths that it goes through before its own, such as [8, 6] (``unetq.progressive``).
-    """
-
-    float_steps: int = Field(default=1200, ge=1)
-    quant_steps: int = Field(default=600, ge=1)
-    batch: int = Field(default=4, ge=1)
-    crop: Crop = 192
-    foreground: float = Field(default=0.0, ge=0.0, le=1.0)
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0.0)
-    quant_lr: float = Field(default=2e-4, gt=0.0)
-    step_size_lr: float = Field(default=1e-2, ge=0.0)
-    weight_decay: float = Field(default=1e-4, ge=0.0)
-    warmup: int = Field(default=20, ge=0)
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    loss: LossConfig = LossConfig()
-    precision: Precision = "bf16"
-    channels_last: bool = True
-    augment: bool = True
-    validate_every: int = Field(default=150, ge=1)
-    checkpoint_every: int = Field(default=50, ge=1)
-    early_stop_patience: int = Field(default=0, ge=0)
-    from_run: str | None = None
-    from_scratch: bool = False
-    distill: DistillConfig = DistillConfig()
-    progressive: list[int] = Field(default_factory=list)
-    accelerator: str = "auto"
-    devices: int = Field(default=1, ge=1)
-    strategy: str = "auto"
-    threads: int | None = Field(default=None, ge=1)
-
-
-class EvaluationConfig(_Section):
-    """How masks are scored.
-
-    ``empty``: a class that is in neither truth nor prediction of a slice or case scores "one" there, or is left out
-    of the means ("skip"). ``nsd_tolerance_mm`` is what surface Dice accepts (pixels where the spacing is not known);
-    ``bootstrap`` is the number of resamples behind an interval; ``hd95`` false leaves both surface distances out.
-    """
-
-    empty: Literal["one", "skip"] = "one"
-    nsd_tolerance_mm: float = Field(default=1.0, ge=0.0)
-    bootstrap: int = Field(default=2000, ge=100, le=1_000_000)
-    hd95: bool = True
-
-
-class Experiment(_Section):
-    """Everything that decides a run's result."""
-
-    data: DataConfig = DataConfig()
-    network: NetworkConfig = NetworkConfig()
-    quant: QuantConfig = QuantConfig()
-    train: TrainConfig = TrainConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    seed: int = Field(default=0, ge=0, lt=2**31)
-
-    @property
-    def crop_size(self) -> tuple[int, ...]:
-        """The training crop, an entry a spatial axis of the network."""
-        crop = self.train.crop
-        return tuple(crop) if isinstance(crop, list) else (crop,) * self.data.dimensions
+from .experiment import DataConfig, Experiment, NetworkConfig, PreprocessingConfig
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -484,6 +234,12 @@ def load_experiment(name: str, settings: Sequence[str] = (), overrides: Mapping[
 def to_yaml(experiment: Experiment) -> str:
     """The merged experiment, every key written out."""
     return str(yaml.safe_dump(experiment.model_dump(), sort_keys=False))
+
+
+MAY_DIFFER = frozenset(
+    {"data.root", "train.accelerator", "train.devices", "train.strategy", "train.threads", "train.checkpoint_every"}
+)
+"""Keys that a resumed run may change: they say where and how, not what."""
 
 
 def differences(a: Experiment, b: Experiment) -> dict[str, tuple[Any, Any]]:

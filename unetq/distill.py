@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import DistillConfig, Experiment
 from .errors import ConfigError
+from .experiment import DistillConfig, Experiment
 from .quant.blocks import Block
 from .quant.network import QuantNet
 from .quant.simulate import simulate

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lightning_fabric import Fabric
 
 from . import __version__, files
 from .checkpoint import State
-from .config import Experiment
+from .experiment import Experiment
 
 
 def _version(name: str) -> str | None:
@@ -27,9 +28,19 @@ def _now() -> str:
 
 
 class Facts:
-    """Written at the start, after each stage and at the end; a resumed run keeps its first start."""
+    """Written at the start, after each stage and at the end; a resumed run keeps its first start.
 
-    def __init__(self, out: Path, experiment: Experiment, fabric: Fabric, command: str) -> None:
+    ``skipped`` are the cases that the data set could not use, by split; see ``unetq.left_out``.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        experiment: Experiment,
+        fabric: Fabric,
+        command: str,
+        skipped: Mapping[str, list[dict[str, str]]] | None = None,
+    ) -> None:
         self._path, self._write = out / "run.json", fabric.is_global_zero
         old = self._read()
         seconds = old.get("seconds")
@@ -42,6 +53,7 @@ class Facts:
             "threads": torch.get_num_threads(),
             "processes": fabric.world_size,
             "seed": experiment.seed,
+            "skipped": dict(skipped or {}),
             "command": old.get("command") or command,
             "started": old.get("started") or _now(),
             "finished": old.get("finished"),

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from . import checkpoint as checkpoints
 from .checkpoint import State
-from .config import TrainConfig
 from .errors import UnetqError
+from .experiment import TrainConfig
 from .history import History
 from .losses import Loss
 from .metrics import SliceScore, headline, volume_dice

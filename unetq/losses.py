@@ -6,7 +6,7 @@ import torch
 from monai.losses.dice import DiceCELoss
 from torch import Tensor
 
-from .config import LossConfig
+from .experiment import LossConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

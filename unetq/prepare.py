@@ -14,9 +14,10 @@ from torch import nn
 from . import checkpoint as checkpoints
 from . import files
 from .checkpoint import Checkpoint
-from .config import Experiment, TrainConfig, differences, to_yaml
+from .config import MAY_DIFFER, differences, to_yaml
 from .distill import check_distillation, feature_blocks
 from .errors import CheckpointError, ConfigError, DataError, OutputError
+from .experiment import Experiment, TrainConfig
 from .nets import build_network
 from .progressive import phases, widened
 from .runs import (
@@ -35,16 +36,6 @@ from .runs import (
 )
 from .samples import Samples, check_no_leak, check_size, digest
 from .scoring import Scorer, check_classes, input_multiple, probe, spatial_axes
-
-MAY_DIFFER = {
-    "data.root",
-    "train.accelerator",
-    "train.devices",
-    "train.strategy",
-    "train.threads",
-    "train.checkpoint_every",
-}
-"""Keys that a resumed run may change: they say where and how, not what."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ makes the run's checkpoints. (Idea: Zhuang et al. 2018, arXiv 1711.00205, sectio
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .config import FLOAT_BITS, Experiment
 from .errors import ConfigError
+from .experiment import FLOAT_BITS, Experiment
 from .runs import QUANT
 
 

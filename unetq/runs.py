@@ -13,9 +13,9 @@ from torch import nn
 from . import checkpoint as checkpoints
 from . import config as configs
 from .checkpoint import Checkpoint
-from .config import Experiment
 from .data import DatasetSpec, find_root, resolve_dataset
 from .errors import CheckpointError, ConfigError
+from .experiment import Experiment
 from .export.program import Preprocessing
 from .folds import Fold
 from .nets import build_network

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from . import checkpoint as checkpoints
 from . import left_out
 from .batches import train_batches
-from .config import Experiment, TrainConfig
 from .distill import Distiller
+from .experiment import Experiment, TrainConfig
 from .facts import Facts
 from .history import History
 from .loop import Batches, Interrupted, Loop, Stage, StopSignal, channels_last

@@ -137,7 +137,7 @@ def make_step(trainer: Trainer, work: Work) -> Step:
     Raises:
         ImportError: a toolkit is not installed. Whatever a toolkit raises about the network.
     """
-    from ..config import LossConfig
+    from ..experiment import LossConfig
     from ..losses import build_loss
 
     network = trainer.build(work).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub lacks it

@@ -1,6 +1,8 @@
 """An ONNX model scored in onnxruntime on whole slices, through the pipeline that scores runs."""
 
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import config as configs
-from ..config import Experiment
 from ..errors import ConfigError, DataError
+from ..experiment import Experiment
 from ..metrics import summarize
 from ..runs import dataset_of, load_split
 from ..runtime import Runtime
 from ..scoring import Scorer
-from .metadata import OnnxMeta
 from .session import OnnxModel
 
 Mask = NDArray[np.uint8]
 
 
-def _experiment(path: Path, known: OnnxMeta, config: str | None) -> Experiment:
-    """The data set to score on: a config's, or the one the model says it was trained for."""
+def _experiment(path: Path, model: OnnxModel, config: str | None) -> Experiment:
+    """The data set to score on, a config's or the one the model says it was trained for, seen as the model wants it."""
+    known = model.known
     if config is not None:
-        return configs.load_experiment(config)
-    if not known.data:
+        values = configs.load_experiment(config).model_dump()
+    elif known.data:
+        values = {"data": known.data}
+    else:
         raise ConfigError(f"{path} does not say which data set it is for; name one with --config, such as em.")
-    return configs.build({"data": known.data}, f"the metadata of {path}")
+    rule = json.loads(json.dumps(asdict(model.meta.preprocessing)))
+    seen = {"data": {"dimensions": model.spatial_rank, "preprocessing": rule}}
+    return configs.build(configs.merge(values, seen), f"the metadata of {path}")
 
 
 def evaluate_onnx(
@@ -57,22 +63,19 @@ def evaluate_onnx(
         ModelFileError: a damaged file. DataError: a split that cannot be given, or has no labels.
     """
     with OnnxModel(path, threads) as model:
-        experiment = _experiment(path, model.known, config)
+        experiment = _experiment(path, model, config)
         spec, _ = dataset_of(experiment)
         if tuple(spec.labels) != model.meta.labels:
             raise ConfigError(
                 f"{path} has the labels {', '.join(model.meta.labels)}, data set {spec.name!r} has "
                 f"{', '.join(spec.labels)}; score it on the data it was trained for (--config)."
             )
-        if model.spatial_rank != 2:
-            raise ConfigError(f"{path} takes volumes; slices are scored. Use `unetq predict` on volumes.")
         samples = load_split(experiment, split, data)
         unlabelled = [sample.id for sample in samples if sample.label is None]
         if unlabelled:
             raise DataError(f"slice {unlabelled[0]} of split {split!r} has no label; choose a labelled split.")
-        preprocessing, steps = model.meta.preprocessing, model.input_multiple[1:]
-        size = model.fixed_size[1:] if model.fixed_size is not None else None
-        multiple = size or steps
+        preprocessing, first = model.meta.preprocessing, 3 - model.spatial_rank
+        multiple = (model.fixed_size or model.input_multiple)[first:]
         scorer = Scorer(samples, preprocessing, multiple, len(spec.labels), torch.device("cpu"))
         record, masks = _score(scorer, model, spec.labels)
     found = {"model": str(path), "dataset": spec.name, "split": split, "arithmetic": "onnxruntime", **record}

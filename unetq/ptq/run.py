@@ -17,8 +17,8 @@ from .. import __version__, files
 from .. import checkpoint as checkpoints
 from .. import config as configs
 from ..checkpoint import Checkpoint, State
-from ..config import Experiment
 from ..errors import ConfigError, OutputError
+from ..experiment import Experiment
 from ..facts import Facts
 from ..prepare import build_fabric
 from ..quant.network import QuantNet

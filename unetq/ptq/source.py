@@ -9,8 +9,8 @@ from torch import nn
 from .. import checkpoint as checkpoints
 from .. import config as configs
 from ..checkpoint import Checkpoint
-from ..config import Experiment
 from ..errors import CheckpointError
+from ..experiment import Experiment
 from ..nets import build_network
 from ..runs import CONFIG, FLOAT, STAGES, checkpoint_path, network_record, read_experiment
 
