@@ -7,7 +7,6 @@ can read the expected mask off the program; the last ones use the C++ runtime it
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -15,57 +14,15 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from toy_model import NumpyRuntime, network
 
 from unetq.errors import ConfigError, DataError, DeviceError, ModelFileError, OutputError, UnetqError, UnsupportedError
 from unetq.export.modelfile import load, save
-from unetq.export.program import Conv, Epilogue, ModelMeta, Preprocessing, Program, Quantize, TensorSpec
-from unetq.fixedpoint import fixed_point_grid
+from unetq.export.program import ModelMeta, Preprocessing
 from unetq.predict import predict
 
 F32 = np.float32
 META = ModelMeta("toy", ("dark", "bright"), (10, 200), Preprocessing("zscore"))
-
-
-def network(*, rank: int = 2, channels: int = 1, classes: int = 1, multiple: int = 8, fixed: Any = None) -> Program:
-    """Quantise to 8 bits, then one box filter a class: a mask that can be predicted by hand."""
-    kernel = np.ones((classes, channels, 3 if rank == 3 else 1, 3, 3), np.int8)
-    kernel *= np.array([1, -1, 2, -2], np.int8)[:classes].reshape(-1, 1, 1, 1, 1)
-    tensors = (
-        TensorSpec("image", channels, None),
-        TensorSpec("codes", channels, fixed_point_grid(8, 4, True)),
-        TensorSpec("logits", classes, None),
-    )
-    pad = (1 if rank == 3 else 0, 1, 1)
-    scale = np.full(classes, 1 / 16, F32)
-    epilogue = Epilogue(gain=scale, offset=np.zeros(classes, F32))
-    conv = Conv(
-        "box", (1,), 2, kernel, 3, "twos_complement", np.ones(classes, F32), epilogue, pad_before=pad, pad_after=pad
-    )
-    depth = multiple if rank == 3 else 1
-    return Program(tensors, (Quantize("in", (0,), 1), conv), 0, 2, rank, (depth, multiple, multiple), fixed)  # type: ignore[arg-type]
-
-
-class NumpyRuntime:
-    """The runtime's face over the NumPy executor."""
-
-    isa = "numpy"
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self.program, self.meta = load(path)
-        self.spatial_rank = self.program.spatial_rank
-        self.input_channels = self.program.tensors[self.program.input].channels
-        self.input_multiple, self.fixed_size = self.program.input_multiple, self.program.fixed_size
-
-    def run(self, x: np.ndarray) -> np.ndarray:
-        return self.program.run(x)
-
-    def plan(self, spatial: tuple[int, ...]) -> SimpleNamespace:
-        return SimpleNamespace(arena_bytes=4 * int(np.prod(spatial)))
-
-    def __enter__(self) -> "NumpyRuntime":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.fixture

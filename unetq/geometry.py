@@ -102,6 +102,27 @@ def unorient(array: NDArray[Any], axes: str, orientation: str) -> NDArray[Any]:
     return orient(array, orientation, axes) if orientation else array
 
 
+VIEWS = {"S": "PL", "I": "PL", "A": "IL", "P": "IL", "L": "IP", "R": "IP"}
+"""Where rows and columns of a picture increase to by convention, by the letter of its slices' axis."""
+
+
+def upright(planes: NDArray[Any], axes: str) -> NDArray[Any]:
+    """Slices (…, rows, columns) as radiologists hang them: anterior or superior up, the patient's left on the right.
+
+    ``axes`` is the axes code of the volume; "" (not known) leaves them as they are. A view.
+
+    Raises:
+        DataError: a wrong code.
+    """
+    if not axes:
+        return planes
+    check_axes(axes)
+    wanted, have = VIEWS[axes[2]], axes[:2]
+    if have[0] not in (wanted[0], OPPOSITE[wanted[0]]):
+        planes, have = np.swapaxes(planes, -1, -2), have[::-1]
+    return np.asarray(np.flip(planes, tuple(place - 2 for place in (0, 1) if have[place] != wanted[place])))
+
+
 def oriented_spacing(spacing: Sequence[float], axes: str, orientation: str) -> tuple[float, ...]:
     """Millimetres (slices, rows, columns) after ``orient``; an unknown spacing () stays unknown."""
     if not orientation or not spacing:

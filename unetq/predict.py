@@ -1,13 +1,14 @@
 """One model file, one image, one mask: the whole way on the device side. Imports no torch.
 
-A 2-D model runs slice by slice (TIFF pages, the last axis of a NIfTI volume), each slice normalised by
-itself, as in training; a 3-D model takes the volume at once, slices first. An image is extended at its
-end to the sizes the model accepts (``unetq.preprocess.pad_to_size``) and the logits are cut back. An
-image smaller than the model's stride would be mostly extension and is refused unless asked for.
+The image is turned, resampled, normalised and cut as the model's own preprocessing says, and the mask comes back
+on the image's grid; see ``unetq.segment`` and ``unetq.export.program.Preprocessing``. A 2-D model runs slice by
+slice, a 3-D model takes the volume at once or window by window. An image smaller than the model's stride would be
+mostly extension and is refused unless asked for.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError, DataError, UnsupportedError
-from .export.program import ModelMeta, Preprocessing
-from .fixedpoint import F32
+from .export.program import ModelMeta
+from .geometry import check_axes
 from .imageio import Volume, check_output, read_image, write_mask
 from .onnx.session import OnnxModel, is_onnx
-from .preprocess import crop, decide, normalize, pad_to_size, padded_size
 from .runtime import Runtime
+from .segment import Frame, frame, segment
 
 Progress = Callable[[int, int], None]
 Model = Runtime | OnnxModel
@@ -34,6 +35,8 @@ def predict(
     *,
     allow_small: bool = False,
     threads: int = 1,
+    axes: str = "",
+    spacing: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Segment ``image_path`` with ``model_path`` in the C++ runtime and write the mask to ``out_path``.
 
@@ -42,58 +45,131 @@ def predict(
 
     Args:
         model_path: a ``.uqm`` file, or an ``.onnx`` file that ``unetq export --onnx`` wrote (it runs in onnxruntime).
-        image_path: TIFF, PNG, NIfTI or .npy; see ``unetq.imageio``.
+        image_path: TIFF, PNG, NIfTI or .npy, or the folder of one DICOM series; see ``unetq.imageio``.
         out_path: the mask; neither of the two inputs.
-        progress: called with (slices done, slices in all), first with 0.
+        progress: called with (steps done, steps in all), first with 0: slices of a 2-D model, windows of a 3-D one.
         allow_small: take an image smaller than the model's stride, with a warning, instead of refusing it.
         threads: how many run a slice together; the mask does not depend on it.
+        axes: for an image that does not say so: where rows, columns and slices increase to, such as "LAS".
+        spacing: for an image that does not say so: mm (slices, rows, columns).
 
     Returns:
-        A summary that JSON can hold: paths, format, slices, size, instruction set, arena bytes,
-        seconds, pixels a label, warnings.
+        A summary that JSON can hold: paths, format, slices, size, geometry, instruction set, arena bytes,
+        seconds, pixels a label (and millilitres, where the spacing is known), warnings.
 
     Raises:
-        DataError: an image that is missing, damaged, in colour, constant, not finite, or too small (see above).
-        ConfigError: an output that cannot carry the geometry, or is one of the inputs.
-        UnsupportedError: a model of more than one input channel, or label values beyond 255.
+        DataError: an image that is missing, damaged, in colour, constant, not finite, or too small (see above), or
+            that does not tell the geometry which the model needs.
+        ConfigError: an output that cannot carry the geometry, or is one of the inputs; ``axes`` or ``spacing`` that
+            cannot be or contradict the image.
+        UnsupportedError: a model of other channels than the image has, or label values beyond 255.
         ModelFileError, DeviceError: the model is damaged, or the runtime refuses it.
         OutputError: the mask cannot be written.
     """
     model_path, image_path, out_path = Path(model_path), Path(image_path), Path(out_path)
+    check_given(axes, spacing)
     started = time.perf_counter()
-    image = read_image(image_path)
+    image = read_for(image_path, out_path, model_path, axes, spacing)
+    with open_model(model_path, threads) as model:
+        summary = predict_with(model, image, out_path, progress, allow_small=allow_small)
+    summary["seconds"] = round(time.perf_counter() - started, 3)
+    return {"model": str(model_path), **summary}
+
+
+def parse_spacing(text: str) -> tuple[float, ...]:
+    """ "3,0.5,0.5" as numbers; "" as none.
+
+    Raises:
+        ConfigError: something that is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise ConfigError(
+            f"spacing {text!r}: three lengths in mm are expected, of slices, rows and columns, such as 3,0.5,0.5."
+        ) from error
+
+
+def check_given(axes: str, spacing: Sequence[float]) -> None:
+    """Refuse a geometry told by hand that cannot be.
+
+    Raises:
+        ConfigError: no axes code, or not three positive spacings.
+    """
+    if axes:
+        try:
+            check_axes(axes)
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+    if spacing and (len(spacing) != 3 or not all(0 < length < float("inf") for length in spacing)):
+        raise ConfigError(
+            f"spacing {', '.join(f'{v:g}' for v in spacing)}: three lengths in mm above 0 are expected, "
+            "of slices, rows and columns, such as 3,0.5,0.5."
+        )
+
+
+def read_for(image_path: Path, out_path: Path, model_path: Path, axes: str, spacing: Sequence[float]) -> Volume:
+    """The image, once it is clear that its mask could be written; with the geometry told by hand where it has none.
+
+    Raises:
+        DataError, ConfigError: as ``predict``.
+    """
+    image = read_image(image_path, channels=True)
     check_output(out_path, image)
     if out_path.exists() and model_path.exists() and out_path.samefile(model_path):
         raise ConfigError(f"output {out_path} is the model file; models are never overwritten; choose another name.")
+    if axes and image.axes and axes != image.axes:
+        raise ConfigError(f"axes {axes} are given and {image_path} says {image.axes}: leave --axes out.")
+    if spacing and image.spacing and not np.allclose(spacing, image.spacing, rtol=1e-3):
+        own = ", ".join(f"{length:g}" for length in image.spacing)
+        raise ConfigError(
+            f"spacing {', '.join(f'{v:g}' for v in spacing)} mm is given and {image_path} says {own}: "
+            "leave --spacing out."
+        )
+    return replace(image, axes=image.axes or axes or None, spacing=image.spacing or tuple(spacing) or None)
+
+
+def predict_with(
+    model: Model, image: Volume, out_path: Path, progress: Progress | None = None, *, allow_small: bool = False
+) -> dict[str, Any]:
+    """``predict`` for an opened model and an image that ``read_for`` gave; the summary lacks the model's path.
+
+    Raises:
+        As ``predict``.
+    """
+    started = time.perf_counter()
     _refuse_constant(image)
-    with open_model(model_path, threads) as runtime:
-        values = _label_values(runtime.meta)
-        size = _accepted_size(runtime, image.data.shape)
-        warnings = _warnings(runtime, image)
-        if warnings and not allow_small:
-            raise DataError(
-                f"{image_path}: {warnings[0]} Use a larger image, a model with fewer levels, or allow small images."
-            )
-        masks = np.empty(image.data.shape, dtype=np.uint8)
-        for done, (where, classes) in enumerate(_segment(runtime, image, size, progress), start=1):
-            masks[where] = values[classes]
-            if progress is not None:
-                progress(done, _parts(runtime, image))
-        labels, isa, arena = runtime.meta.labels, runtime.isa, runtime.plan(size).arena_bytes
-    write_mask(out_path, masks, image)
-    counts = np.bincount(masks.reshape(-1), minlength=256)
+    values = _label_values(model.meta)
+    try:
+        laid = frame(model, image.channels.shape, image.axes, image.spacing)
+    except DataError as error:
+        raise DataError(f"{image.path}: {error}") from error
+    small = _too_small(model, laid)
+    if small and not allow_small:
+        raise DataError(f"{image.path}: {small} Use a larger image, a model with fewer levels, or allow small images.")
+    masks = segment(model, image.channels, laid, values, progress)
+    labels = model.meta.labels
+    write_mask(out_path, masks, image, list(zip(labels, map(int, values), strict=True)))
+    pixels = np.zeros(256, dtype=np.int64)
+    for plane in masks:  # at once, it would be copied as 64-bit numbers
+        pixels += np.bincount(plane.reshape(-1), minlength=256)
+    counts = {label: int(pixels[value]) for label, value in zip(labels, values, strict=True)}
+    voxel = float(np.prod(image.spacing)) / 1000 if image.spacing else None
     return {
-        "model": str(model_path),
-        "image": str(image_path),
+        "image": str(image.path),
         "output": str(out_path),
         "format": image.kind,
-        "slices": len(image.data),
-        "size": list(image.data.shape[1:]),
-        "isa": isa,
-        "arena_bytes": arena,
+        "slices": image.grid[0],
+        "size": list(image.grid[1:]),
+        "axes": image.axes,
+        "spacing_mm": list(image.spacing) if image.spacing else None,
+        "network_size": list(laid.network),
+        "isa": model.isa,
+        "arena_bytes": model.plan(laid.call).arena_bytes,
         "seconds": round(time.perf_counter() - started, 3),
-        "pixels": {label: int(counts[value]) for label, value in zip(labels, values, strict=True)},
-        "warnings": warnings,
+        "pixels": counts,
+        "millilitres": {label: round(n * voxel, 3) for label, n in counts.items()} if voxel is not None else None,
+        "warnings": [*image.warnings, *([small] if small else [])],
     }
 
 
@@ -111,52 +187,6 @@ def describe(summary: dict[str, Any]) -> str:
         f"{summary['output']}: {summary['slices']} slice(s) of {size} in {summary['seconds']:.2f} s "
         f"({summary['isa']}{memory})"
     )
-
-
-def _segment(
-    runtime: Model, image: Volume, size: tuple[int, ...], progress: Progress | None
-) -> Iterator[tuple[Any, NDArray[np.uint8]]]:
-    """Class indices part by part, with where each part goes in the mask."""
-    preprocessing = runtime.meta.preprocessing
-    if progress is not None:
-        progress(0, _parts(runtime, image))
-    if runtime.spatial_rank == 3:
-        volume = np.ascontiguousarray(image.data, dtype=np.float32)[None]
-        yield slice(None), _run(runtime, volume, preprocessing, size)
-        return
-    for index in range(len(image.data)):
-        yield index, _run(runtime, image.slice(index), preprocessing, size)
-
-
-def _run(runtime: Model, image: F32, preprocessing: Preprocessing, size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """One image (1, H, W) or (1, D, H, W) to class indices of its own size."""
-    inputs = pad_to_size(normalize(image, preprocessing), size)
-    logits = runtime.run(np.ascontiguousarray(inputs)[None])[0]
-    return decide(crop(logits, image.shape[1:]))
-
-
-def _parts(runtime: Model, image: Volume) -> int:
-    return 1 if runtime.spatial_rank == 3 else len(image.data)
-
-
-def _accepted_size(runtime: Model, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The size the runtime is called with, one entry a spatial axis of the model."""
-    if runtime.input_channels != 1:
-        raise UnsupportedError(
-            f"the model takes {runtime.input_channels} channels and an image file gives 1 (grey); "
-            "call unetq.Runtime from Python with an array of all channels."
-        )
-    rank = runtime.spatial_rank
-    spatial = shape[-rank:]
-    fixed = tuple(getattr(runtime, "fixed_size", None) or ())[-rank:]
-    if not fixed:
-        return padded_size(spatial, runtime.input_multiple[-rank:])
-    if any(have > want for have, want in zip(spatial, fixed, strict=True)):
-        raise DataError(
-            f"the image has {' x '.join(map(str, spatial))} pixels and the model was made for exactly "
-            f"{' x '.join(map(str, fixed))}: larger ones do not fit; cut the image into parts."
-        )
-    return fixed
 
 
 def _label_values(meta: ModelMeta) -> NDArray[np.uint8]:
@@ -178,12 +208,13 @@ def _refuse_constant(image: Volume) -> None:
         )
 
 
-def _warnings(runtime: Model, image: Volume) -> list[str]:
-    rank = runtime.spatial_rank
-    spatial, multiple = image.data.shape[-rank:], runtime.input_multiple[-rank:]
-    if all(have >= step for have, step in zip(spatial, multiple, strict=True)):
-        return []
-    return [
-        f"the image ({' x '.join(map(str, spatial))}) is smaller than the model's stride "
+def _too_small(model: Model, laid: Frame) -> str:
+    """A sentence where the network would see mostly extension, else ""."""
+    multiple = model.input_multiple[-model.spatial_rank :]
+    if all(have >= step for have, step in zip(laid.network, multiple, strict=True)):
+        return ""
+    resampled = f" once resampled to {' x '.join(map(str, laid.network))}" if laid.network != laid.size else ""
+    return (
+        f"the image ({' x '.join(map(str, laid.size))}){resampled} is smaller than the model's stride "
         f"({' x '.join(map(str, multiple))}): most of what the model saw was mirrored or repeated pixels."
-    ]
+    )
