@@ -1,19 +1,25 @@
 """Fetching data sets: downloads with checksums where that is possible, instructions where it is not.
 
-A file is listed here with its address only if its SHA-256 is known for certain. Data behind a
-registration, or without a published checksum, come with instructions instead.
+A file is listed here with its address only if its SHA-256 is known; series of The Cancer Imaging Archive come with
+their own checksums. Data behind a registration, or without a published checksum, come with instructions instead.
+None of these servers could be reached from where this was written: the code is tested against a server on the spot.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pooch
 
 from unetq.errors import ConfigError, DataError, OutputError
 
-from . import em
+from . import em, gm, nih
+from ._archives import unpack
+from ._http import Tell
+from ._nih_layout import WITHDRAWN, name_of
+from ._tcia import fetch_collection
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,42 @@ class Source:
     Attributes:
         files: what can be downloaded, by the name it gets in the destination folder.
         expected: the names that show that a folder already holds the data (default: ``files``).
+        fetcher: for data that are more than files: ``(folder, tell) -> what it brought``.
         instructions: what a person has to do where nothing can be downloaded.
         terms: licence and citation.
     """
 
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
     expected: tuple[str, ...] = ()
+    fetcher: Callable[[Path, Tell], list[Path]] | None = None
     instructions: str = ""
     terms: str = ""
+
+
+# As torch-em (github.com/constantinpape/torch-em) records it; not checked here.
+PANCREAS_LABELS = RemoteFile(
+    "https://www.cancerimagingarchive.net/wp-content/uploads/TCIA_pancreas_labels-02-05-2017-1.zip",
+    "cf8a553c37c80e3840ce7392987b308f7a98cd5f50019511b2ac0f3a54b0934b",
+)
+
+
+def fetch_pancreas(folder: Path, tell: Tell, *, labels: RemoteFile = PANCREAS_LABELS, **options: Any) -> list[Path]:
+    """Pancreas-CT: the labels, then its series (about 10 GB); ``options`` go to ``fetch_collection``.
+
+    Raises:
+        DataError, OutputError: as ``fetch``.
+    """
+    place = folder / "labels"
+    if not place.exists():
+        parts = folder / ".labels"
+        parts.mkdir(parents=True, exist_ok=True)
+        archive = _fetch_file(parts, "labels.zip", labels)
+        unpack(archive, place)
+        archive.unlink()
+        parts.rmdir()
+        tell("the labels are there")
+    without = [name_of(number) for number in WITHDRAWN]
+    return [place, *fetch_collection(folder, "Pancreas-CT", without=without, tell=tell, **options)]
 
 
 REGISTRY: dict[str, Source] = {
@@ -53,17 +87,34 @@ REGISTRY: dict[str, Source] = {
         ),
         terms=em.CITATION,
     ),
+    "gm": Source(
+        instructions=(
+            "There are two sets. The 2017 challenge (4 sites, 4 raters) asks its users to register: open "
+            "http://niftyweb.cs.ucl.ac.uk/challenge/index.php (if it has moved: 'spinal cord grey matter segmentation "
+            "challenge'), register, and put the siteS-scNN files into {dest}. The BIDS set is public (CC0) and has no "
+            "published checksum: git clone https://github.com/sct-pipeline/gm-challenge-data.git {dest}"
+        ),
+        terms=gm.CITATION,
+    ),
+    "nih": Source(fetcher=fetch_pancreas, terms=nih.CITATION),
     "phantom": Source(instructions="It is computed, so there is nothing to fetch: use it with `unetq train phantom`."),
 }
 
 
 def fetch(
-    name: str, dest: str | Path, *, registry: Mapping[str, Source] | None = None, progress: bool = False
+    name: str,
+    dest: str | Path,
+    *,
+    registry: Mapping[str, Source] | None = None,
+    tell: Tell = lambda line: None,
 ) -> list[Path]:
-    """Bring the data set ``name`` into the folder ``dest`` (made if need be); return its files.
+    """Bring the data set ``name`` into the folder ``dest`` (made if need be); return its files or folders.
 
-    Files that are already there, whole, are kept. Nothing that exists is overwritten. A download goes
-    to a temporary file first and is moved only when its checksum is right.
+    What is already there, whole, is kept. Nothing that exists is overwritten. A download goes to a temporary place
+    first and is moved only when its checksum is right; started again after a cut, it goes on.
+
+    Args:
+        tell: called with lines on the progress of long downloads.
 
     Raises:
         ConfigError: no such data set (the message names the nearest).
@@ -77,6 +128,9 @@ def fetch(
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(f"there is no download called {name!r}; {hint}Known: {', '.join(sorted(sources))}.")
     source, folder = sources[name], Path(dest)
+    if source.fetcher is not None:
+        tell(source.terms)
+        return source.fetcher(folder, tell)
     if not source.files:
         present = [folder / file for file in source.expected]
         if present and all(path.is_file() for path in present):
@@ -88,10 +142,10 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another place.") from error
-    return [_fetch_file(folder, file, remote, progress) for file, remote in source.files.items()]
+    return [_fetch_file(folder, file, remote) for file, remote in source.files.items()]
 
 
-def _fetch_file(folder: Path, file: str, remote: RemoteFile, progress: bool) -> Path:
+def _fetch_file(folder: Path, file: str, remote: RemoteFile) -> Path:
     target = folder / file
     if target.exists():
         found = pooch.file_hash(str(target), alg="sha256")
@@ -107,8 +161,7 @@ def _fetch_file(folder: Path, file: str, remote: RemoteFile, progress: bool) -> 
             known_hash=f"sha256:{remote.sha256.lower()}",
             fname=file,
             path=folder,
-            progressbar=progress,
-            downloader=pooch.HTTPDownloader(progressbar=progress, timeout=30),
+            downloader=pooch.HTTPDownloader(timeout=30),
         )
     except ValueError as error:  # what pooch raises for a wrong checksum, after removing the download
         raise DataError(

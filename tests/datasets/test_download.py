@@ -102,6 +102,6 @@ def test_the_registry_is_sound() -> None:
     with pytest.raises(ConfigError, match="'emm'; did you mean 'em'"):
         fetch("emm", "nowhere")
     for name, source in REGISTRY.items():
-        assert source.files or source.instructions, name
+        assert source.files or source.instructions or source.fetcher, name
         for remote in source.files.values():
             assert remote.url.startswith("https://") and len(bytes.fromhex(remote.sha256)) == 32
