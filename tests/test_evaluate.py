@@ -10,15 +10,18 @@ import tifffile
 import torch
 from small_runs import small
 
+from unetq.cases import Skipped
 from unetq.data import resolve_dataset
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError
 from unetq.evaluate import evaluate
 from unetq.export.run import export
+from unetq.footprint import Footprint
 from unetq.metrics import count
 from unetq.preprocess import decide, normalize
 from unetq.report.schema import Metrics
 from unetq.runs import load_split, open_run
-from unetq.samples import digest_all
+from unetq.samples import Samples, digest_all
+from unetq.summary import describe
 from unetq.train import train
 
 
@@ -212,7 +215,7 @@ def test_slices_it_was_trained_on_are_not_scored(tmp_path: Path) -> None:
 def test_a_damaged_metrics_file_is_replaced(tmp_path: Path) -> None:
     run = train(small(train={"float_steps": 1, "quant_steps": 1}), tmp_path / "run")
     good = evaluate(run)
-    for key in ("splits", "cost", "digests", "notes"):
+    for key in ("splits", "cost", "digests", "notes", "skipped"):
         (run / "metrics.json").write_text(json.dumps({**good, key: 3}))
         assert set(evaluate(run)["splits"]) == {"validation"}
 
@@ -240,3 +243,80 @@ def test_pictures_are_replaced_and_other_files_stay(tmp_path: Path, monkeypatch:
     evaluate(run)
     assert {path.name for path in folder.iterdir()} == {*ours, "mine.npz", "not an archive.npz", "notes.txt"}
     assert [path.name for path in folder.parent.iterdir()] == ["validation"]
+
+
+def test_cases_are_of_the_masks_that_were_scored(low_bit: Path, metrics: dict) -> None:
+    split = metrics["splits"]["validation"]
+    record = split["integer"]
+    assert record["unit"] == "slice" and [case["id"] for case in record["cases"]] == [s["id"] for s in record["slices"]]
+    for case, one in zip(record["cases"], record["slices"], strict=True):
+        assert {label: values["dice"] for label, values in case["classes"].items()} == one["dice"]
+    assert 0.0 <= record["score_summary"]["rand"]["mean"] <= 1.0  # membranes part cells
+    mean = record["mean_slice_dice"]["cell"] - split["float_reference"]["mean_slice_dice"]["cell"]
+    assert split["paired"]["cell"]["difference"] == pytest.approx(mean) and split["paired"]["cell"]["n"] == 2
+    assert metrics["skipped"]["validation"] == []
+
+
+def test_the_measured_cost(metrics: dict) -> None:
+    cost = metrics["cost"]
+    assert cost["process_base_bytes"] < cost["process_peak_bytes"] and cost["latency"]["seconds"] > 0
+    assert cost["process_base_bytes"] < cost["float_process_peak_bytes"] and cost["float_latency"]["runs"] >= 3
+    assert cost["arena_bytes"] < cost["float_arena_bytes"] and cost["model_file_bytes"] < cost["float_model_file_bytes"]
+
+
+def test_cost_is_measured_again_only_where_it_is_missing(low_bit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = evaluate(low_bit)["cost"]
+    asked = []
+
+    def measured(*_: object) -> Footprint:
+        asked.append(1)
+        return Footprint(1, 2, 3, 4, None, "no library")
+
+    monkeypatch.setattr("unetq.evaluate.footprint", measured)
+    assert evaluate(low_bit)["cost"] == before and not asked
+    path = low_bit / "metrics.json"
+    old = json.loads(path.read_text())
+    del old["cost"]["latency"]
+    path.write_text(json.dumps(old))
+    found = evaluate(low_bit)
+    assert len(asked) == 2 and found["cost"]["process_peak_bytes"] == 3 and found["cost"]["latency"] is None
+    assert found["cost"]["footprint_note"] == "no library" and set(found["splits"]) == set(old["splits"])
+    Metrics.model_validate(found)
+    monkeypatch.undo()
+    assert evaluate(low_bit)["cost"]["latency"] is not None
+
+
+@pytest.fixture(scope="module")
+def cords(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on volumes of one slice each, whose evaluation skips empty classes and measures no distances."""
+    experiment = small(
+        data={"options": {"kind": "cord", "validation": 5}},
+        network={"options": {"widths": [4, 8], "out_channels": 3}},
+        train={"float_steps": 1, "quant_steps": 1},
+        evaluation={"empty": "skip", "hd95": False, "bootstrap": 100},
+    )
+    return train(experiment, tmp_path_factory.mktemp("run") / "cords")
+
+
+def test_cases_of_several_volumes(cords: Path) -> None:
+    found = evaluate(cords)
+    record = found["splits"]["validation"]["integer"]
+    assert record["unit"] == "case" and len(record["cases"]) == 5 and record["empty"] == "skip"
+    assert "left out of every mean" in record["empty_policy"] and record["bootstrap"]["samples"] == 100
+    assert all(c["classes"][label]["hd95_mm"] is None for c in record["cases"] for label in c["classes"])
+    for label, dice in record["volume_dice"].items():
+        assert record["summary"][label]["dice"]["mean"] == (None if dice is None else pytest.approx(dice))
+    pictures = {path.stem for path in (cords / "overlays" / "validation").iterdir()}
+    assert len(pictures) == 3 and pictures <= {case["id"] for case in record["cases"]}
+    Metrics.model_validate(found)
+
+
+def test_skipped_cases_are_listed(cords: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def some(*arguments: object) -> Samples:
+        return Samples(load_split(*arguments)[:2], [Skipped("c9", "its label is missing.")])
+
+    monkeypatch.setattr("unetq.evaluate.load_split", some)
+    found = evaluate(cords)
+    assert found["skipped"]["validation"] == [{"case": "c9", "reason": "its label is missing."}]
+    assert "c9: its label is missing." in describe(found, "validation")
+    assert len(Metrics.model_validate(found).skipped["validation"]) == 1

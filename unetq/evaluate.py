@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,24 +13,27 @@ import torch
 from numpy.typing import NDArray
 
 from . import checkpoint as checkpoints
-from . import files
+from . import files, layerstats, overlays
+from .casescores import Assessor, paired_dice
 from .checkpoint import Checkpoint
 from .cost import cost
-from .data import DatasetSpec, Sample, digest, digest_all
-from .errors import DataError, DeviceError, OutputError, UnsupportedError
+from .data import DatasetSpec
+from .errors import DataError, UnetqError
 from .export.lower import lower
-from .export.program import ModelMeta, Program
+from .export.program import ModelMeta, Preprocessing
 from .export.run import model_meta
+from .fixedpoint import F32
+from .footprint import Footprint, footprint
 from .metrics import SliceScore, summarize
 from .nets import build_network, count_parameters
-from .preprocess import padded_size
+from .preprocess import network_image
+from .quant.convert import quantize
 from .quant.network import QuantNet
 from .runs import FLOAT, METRICS, QUANT, Run, checkpoint_path, dataset_of, load_split, open_run
+from .samples import Sample, digest, digest_all
 from .scoring import Forward, Scorer, input_multiple
 
 SCHEMA = 1
-OVERLAYS = 3
-OVERLAY_ARRAYS = {"image", "truth", "prediction", "float_prediction"}
 Arithmetic = Literal["integer", "float"]
 
 
@@ -49,7 +49,7 @@ class Evaluation:
 def evaluate(
     run_folder: Path, split: str = "validation", arithmetic: Arithmetic = "integer", data: Path | None = None
 ) -> dict[str, Any]:
-    """Score the best network of a run on whole slices; write and return its ``metrics.json``.
+    """Score the best network of a run on whole images; write and return its ``metrics.json``.
 
     A low-bit run is scored in its integer arithmetic beside the float network it was tuned from; with
     ``arithmetic`` "float", also with its quantisers off. A 32/32 run has only float32. Splits and arithmetics
@@ -77,16 +77,18 @@ def evaluate(
     on_gpu = torch.cuda.is_available() and run.experiment.train.accelerator != "cpu"
     device = torch.device("cuda" if on_gpu else "cpu")
     scorer = Scorer(samples, preprocessing, multiple, len(spec.labels), device)
+    settings, seed = run.experiment.evaluation, run.experiment.seed
+    assessor = Assessor(samples, spec.labels, settings, seed)
     quantized.to(device)
 
     results: dict[str, Evaluation] = {}
     if stage == FLOAT or arithmetic == "float":
-        results["float"] = _evaluate(scorer, quantized.float_forward, spec, "float32")
+        results["float"] = _evaluate(scorer, assessor, quantized.float_forward, "float32")
     else:
-        results["integer"] = _evaluate(scorer, quantized, spec, "integer")
+        results["integer"] = _evaluate(scorer, assessor, quantized, "integer")
         if run.has(FLOAT):
-            reference, _ = run.float_network()
-            results["float_reference"] = _evaluate(scorer, reference.to(device), spec, "float32")
+            network, _ = run.float_network()
+            results["float_reference"] = _evaluate(scorer, assessor, network.to(device), "float32")
 
     identity = {
         "stage": stage,
@@ -95,9 +97,11 @@ def evaluate(
     }
     metrics = _previous(run, identity)
     if not metrics:
-        size = padded_size(samples[0].image.shape[1:], (multiple, multiple))
-        metrics = _describe(run, spec, quantized.cpu(), size, checkpoint)
-        metrics["checkpoint"] = identity
+        metrics = {**_describe(run, spec), "checkpoint": identity}
+    no_layers = stage == QUANT and not (run.path / layerstats.LAYERS).is_file()
+    if no_layers or metrics["cost"].get("latency") is None:  # of an earlier version, or without the library
+        images = _images(samples, preprocessing)
+        metrics["cost"] = _cost(run, quantized.cpu(), scorer.call_size(samples[0]), checkpoint, images)
     metrics["run"] = run.name  # a folder can be moved
     metrics["data_note"] = _note(run, spec)
     slices = digest_all(samples)
@@ -105,8 +109,13 @@ def evaluate(
         metrics["splits"].pop(split, None)  # of other slices, not to be compared with these
     metrics["digests"][split] = slices
     metrics.setdefault("notes", {})[split] = _note(run, spec, split)
-    metrics["splits"].setdefault(split, {}).update({key: value.record for key, value in results.items()})
-    _write_overlays(run, split, samples, results)
+    metrics.setdefault("skipped", {})[split] = [asdict(item) for item in samples.skipped]
+    records = metrics["splits"].setdefault(split, {})
+    records.update({key: value.record for key, value in results.items()})
+    if {"integer", "float_reference"} <= set(results):
+        mine, reference = results["integer"].record, results["float_reference"].record
+        records["paired"] = paired_dice(mine, reference, spec.labels, settings, seed)
+    _write_overlays(run, split, samples, results, preprocessing)
     files.write_json(run.path / METRICS, metrics)
     return metrics
 
@@ -131,20 +140,23 @@ def _note(run: Run, spec: DatasetSpec, split: str | None = None) -> str:
     chose = "; the validation slices also chose the checkpoint" if split == "validation" else ""
     options = spec.complete_options(run.experiment.data.options)
     listed = f" Options: {json.dumps(options)}." if options else ""
-    return f"Whole slices of {spec.name!r}{chose}.{listed}"
+    what = "volumes" if run.experiment.data.dimensions == 3 else "slices"
+    return f"Whole {what} of {spec.name!r}{chose}.{listed}"
 
 
-def _evaluate(scorer: Scorer, forward: Forward, spec: DatasetSpec, arithmetic: str) -> Evaluation:
+def _evaluate(scorer: Scorer, assessor: Assessor, forward: Forward, arithmetic: str) -> Evaluation:
     began = time.monotonic()
     scores: list[SliceScore] = []
     masks: list[NDArray[np.uint8]] = []
     for sample, mask in scorer.predict(forward):
         scores.append(scorer.score(sample, mask))
         masks.append(mask)
+    seconds = round(time.monotonic() - began, 3)
     record = {
         "arithmetic": arithmetic,
-        **summarize(scores, spec.labels),
-        "seconds": round(time.monotonic() - began, 3),
+        **summarize(scores, assessor.labels, assessor.settings.empty),
+        **assessor.record(scores, masks),
+        "seconds": seconds,
     }
     return Evaluation(record, scores, masks)
 
@@ -161,17 +173,13 @@ def _previous(run: Run, identity: dict[str, Any]) -> dict[str, Any]:
     same = isinstance(old, dict) and old.get("schema") == SCHEMA and old.get("checkpoint") == identity
     sections = ("network", "bits", "cost", "splits")
     whole = same and all(isinstance(old.get(key), dict) for key in sections)
-    return old if whole and all(isinstance(old.get(key, {}), dict) for key in ("digests", "notes")) else {}
+    return old if whole and all(isinstance(old.get(key, {}), dict) for key in ("digests", "notes", "skipped")) else {}
 
 
-def _describe(
-    run: Run, spec: DatasetSpec, quantized: QuantNet, size: Sequence[int], checkpoint: Checkpoint
-) -> dict[str, Any]:
+def _describe(run: Run, spec: DatasetSpec) -> dict[str, Any]:
     experiment = run.experiment
-    parameters = count_parameters(build_network(experiment.network.name, experiment.network.options))
-    channels = quantized.in_channels
-    program = lower(quantized, torch.zeros(1, channels, *size))
     quant = experiment.quant
+    parameters = count_parameters(build_network(experiment.network.name, experiment.network.options))
     return {
         "schema": SCHEMA,
         "run": run.name,
@@ -189,82 +197,53 @@ def _describe(
         },
         "labels": list(spec.labels),
         "seed": experiment.seed,
-        "cost": {**cost(program, size, parameters).summary(), **_measured(program, model_meta(run, checkpoint), size)},
+        "cost": {},
         "splits": {},
     }
 
 
-def _measured(program: Program, meta: ModelMeta, size: Sequence[int]) -> dict[str, int | None]:
-    """What only the file and the runtime can tell: bytes on disk and of the arena (None without the library)."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.uqm"
-        try:
-            program.save(path, meta)
-        except UnsupportedError:
-            return {"model_file_bytes": None, "arena_bytes": None}
-        model_bytes = path.stat().st_size
-        try:
-            from .runtime import Runtime
-
-            arena: int | None = int(Runtime(path).plan(tuple(size)).arena_bytes)
-        except (DeviceError, ImportError):
-            arena = None  # the library is not built on this machine
-    return {"model_file_bytes": model_bytes, "arena_bytes": arena}
+def _images(samples: Sequence[Sample], preprocessing: Preprocessing) -> list[F32]:
+    """Two samples as the network sees them, (C, spatial): its codes are looked at on these."""
+    chosen = [samples[place] for place in sorted({len(samples) // 3, 2 * len(samples) // 3})]
+    return [network_image(sample.image, sample.spacing, preprocessing, sample.moments) for sample in chosen]
 
 
-def _display(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """The first channel, its 0.5th to 99.5th percentile stretched over 0…255, for eyes only."""
-    plane = image[0].astype(np.float64)
-    low, high = np.percentile(plane, (0.5, 99.5))
-    if high <= low:
-        low, high = float(plane.min()), max(float(plane.max()), float(plane.min()) + 1.0)
-    stretched: NDArray[np.uint8] = np.rint(np.clip((plane - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.uint8)
-    return stretched
+def _cost(
+    run: Run, quantized: QuantNet, size: Sequence[int], checkpoint: Checkpoint, images: Sequence[F32]
+) -> dict[str, Any]:
+    """What one image of ``size`` (network pixels) costs: as computed, and as measured on the packed models.
 
-
-def _write_overlays(run: Run, split: str, samples: Sequence[Sample], results: dict[str, Evaluation]) -> None:
-    """The best and the worst slices; a float run's, or the integer ones beside their float reference.
-
-    All new pictures are complete in a neighbouring folder before the first old one goes; files that are no
-    pictures of ours stay.
+    The program is at hand here, so ``layers.json`` is written too, of ``images``.
     """
+    parameters = count_parameters(build_network(run.experiment.network.name, run.experiment.network.options))
+    program, meta = lower(quantized, torch.zeros(1, quantized.in_channels, *size)), model_meta(run, checkpoint)
+    layerstats.write(run.path, program, images)
+    measured = footprint(program, meta, size)
+    in_float = measured if run.experiment.quant.is_float else _float_footprint(run, quantized, size, meta)
+    return {**cost(program, size, parameters).summary(), **measured.record(), **in_float.record("float_")}
+
+
+def _float_footprint(run: Run, quantized: QuantNet, size: Sequence[int], meta: ModelMeta) -> Footprint:
+    """That of the same network packed in float32; its weights do not matter, only their number."""
+    network = build_network(run.experiment.network.name, run.experiment.network.options).eval()
+    image = torch.zeros(1, quantized.in_channels, *size)
+    try:
+        whole = quantize(network, weight_bits=32, act_bits=32, example_input=image).eval()
+        return footprint(lower(whole, image), meta, size)
+    except UnetqError as error:
+        return Footprint(None, None, None, None, None, f"no float program: {error}")
+
+
+def _write_overlays(
+    run: Run, split: str, samples: Sequence[Sample], results: dict[str, Evaluation], rule: Preprocessing
+) -> None:
+    """Pictures of a float run's masks, or of the integer ones beside their float reference."""
     main = results.get("integer") or (results.get("float") if run.experiment.quant.is_float else None)
     if main is None:
         return  # quantisers off is a diagnosis; the pictures stay those of what ships
     reference = results.get("float_reference")
-    order = sorted(range(len(samples)), key=lambda i: main.scores[i].mean_dice)
-    chosen = sorted({*order[:OVERLAYS], *order[-OVERLAYS:]})
-    folder = run.path / "overlays" / split
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{split}.", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"cannot create {folder}: {error.strerror or error}; make the run folder writable.") from None
-    try:
-        for i in chosen:
-            arrays = {"image": _display(samples[i].image), "truth": samples[i].label, "prediction": main.masks[i]}
-            if reference is not None:
-                arrays["float_prediction"] = reference.masks[i]
-            path = fresh / f"{samples[i].id}.npz"
-            files.write_with(path, lambda handle, arrays=arrays: np.savez_compressed(handle, **arrays))  # type: ignore[misc]
-        names = {path.name for path in fresh.iterdir()}
-        for path in list(fresh.iterdir()):
-            path.replace(folder / path.name)
-        for path in folder.glob("*.npz"):
-            if path.name not in names and _is_overlay(path):
-                path.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"cannot replace the pictures in {folder}: {error.strerror or error}; make it writable and evaluate again."
-        ) from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _is_overlay(path: Path) -> bool:
-    """True for a picture of ours, told by the arrays in it."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {"image", "truth", "prediction"} <= set(arrays.files) <= OVERLAY_ARRAYS
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError):
-        return False
+    labels = list(main.record["summary"])
+    other = reference.masks if reference else None
+    painter = overlays.Painter(samples, main.masks, other, labels, rule.context, rule.orientation)
+    chosen = overlays.pictured(samples, main.record["cases"])
+    overlays.write(run.path / "overlays" / split, (file for unit in chosen for file in painter.files(unit)))

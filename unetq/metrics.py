@@ -1,23 +1,47 @@
-"""Dice a class, a slice and a volume, with a written policy for empty slices. NumPy only.
+"""What counts of pixels tell: Dice, IoU and volumes a class, with a written policy for empty ones. NumPy only.
 
-``Dice = 2 |P and T| / (|P| + |T|)`` for the pixels P predicted and T labelled as a class. Where both are
-empty there is nothing to miss and nothing to invent: the class scores 1 there, and the slice is counted.
+For the pixels P predicted and T labelled as a class::
+
+    Dice = 2 |P and T| / (|P| + |T|)        IoU = |P and T| / |P or T|
+    volume (ml) = |P| * mm3 of a voxel / 1000
+    volume error = (|P| - |T|) / |T|        signed: above 0 where too much was predicted; none where T is empty
+
+Where both are empty there is nothing to miss and nothing to invent: the class scores 1 there ("one"), or is left
+out of every mean ("skip"). Where one alone is empty, Dice and IoU are 0. Distances between surfaces are in
+``unetq.surface``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError
 
-EMPTY_POLICY = (
-    "A class absent from both truth and prediction of a slice scores 1 there and the slice is counted as empty; "
-    "a class absent from only one of them scores 0. Volume Dice pools the pixels of all slices of a volume, "
-    "under the same rule, and is then averaged over volumes."
-)
+Empty = Literal["one", "skip"]
+BACKGROUND = "background"
+"""The class that is everything else: no headline counts it, and it has no surface of its own."""
+BOTH_EMPTY = {
+    "one": "scores 1 there and the slice is counted as empty",
+    "skip": "is left out of every mean there and the slice is counted as empty",
+}
+
+
+def empty_policy(empty: Empty) -> str:
+    """The policy in words, as ``metrics.json`` and reports quote it."""
+    return (
+        f"A class absent from both truth and prediction of a slice {BOTH_EMPTY[empty]}; "
+        "a class absent from only one of them scores 0. Volume Dice pools the pixels of all slices of a volume, "
+        "under the same rule, and is then averaged over volumes. Surface Dice follows the same rule; "
+        "a Hausdorff distance or a relative volume error that is not defined is counted as undefined, never as 0."
+    )
+
+
+EMPTY_POLICY = empty_policy("one")
+"""What holds unless ``evaluation.empty`` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +63,23 @@ class Counts:
 
     @property
     def dice(self) -> NDArray[np.float64]:
-        """Dice a class under the empty policy, float64 (classes,) in 0…1."""
+        """Dice a class, 1 where empty, float64 (classes,) in 0…1."""
         total = self.predicted + self.true
         return np.where(total == 0, 1.0, 2.0 * self.intersection / np.maximum(total, 1))
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union a class, 1 where empty, float64 (classes,) in 0…1."""
+        union = self.predicted + self.true - self.intersection
+        return np.where(union == 0, 1.0, self.intersection / np.maximum(union, 1))
+
+    def scored(self, values: NDArray[np.float64], empty: Empty) -> NDArray[np.float64]:
+        """``values`` (classes,) under a policy: NaN where a class is empty and empty ones are skipped."""
+        return np.where(self.empty, np.nan, values) if empty == "skip" else values
+
+    def volume_errors(self) -> NDArray[np.float64]:
+        """Signed relative volume error a class, float64 (classes,), -1 and up; NaN where there is no truth."""
+        return np.where(self.true == 0, np.nan, (self.predicted - self.true) / np.maximum(self.true, 1))
 
 
 def count(prediction: NDArray[Any], truth: NDArray[Any], classes: int) -> Counts:
@@ -75,21 +113,88 @@ class SliceScore:
 
     @property
     def mean_dice(self) -> float:
-        """Mean Dice over classes, in 0…1."""
+        """Mean Dice over classes, in 0…1; empty ones count 1."""
         return float(self.counts.dice.mean())
 
 
-def volume_dice(scores: Sequence[SliceScore], labels: Sequence[str]) -> dict[str, float]:
-    """Dice a label with all pixels of a volume pooled, then the mean over volumes, in 0…1."""
+def number(value: float) -> float | None:
+    """A value as JSON takes it: None for NaN and the infinities."""
+    return float(value) if np.isfinite(value) else None
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are defined; None where none is."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def by_label(values: NDArray[np.float64], labels: Sequence[str]) -> dict[str, float | None]:
+    """A number, or None for NaN, by label."""
+    return {label: number(value) for label, value in zip(labels, values, strict=True)}
+
+
+def voxel_ml(spacing: Sequence[float]) -> float | None:
+    """Millilitres of a voxel with edges of ``spacing`` mm (slice, row, column); None where that is not known."""
+    return prod(float(edge) for edge in spacing) / 1000.0 if len(spacing) == 3 else None
+
+
+def class_scores(
+    counts: Counts, labels: Sequence[str], spacing: Sequence[float] = (), empty: Empty = "one"
+) -> dict[str, dict[str, float | None]]:
+    """What counts tell of a slice or volume, by label: Dice, IoU, both volumes in ml, relative volume error.
+
+    Args:
+        counts: of one slice or volume.
+        labels: a name a class.
+        spacing: mm (slice, row, column); () leaves the volumes None.
+        empty: the policy for classes that are neither there nor predicted.
+    """
+    ml = voxel_ml(spacing)
+    scale = np.nan if ml is None else ml
+    columns = {
+        "dice": counts.scored(counts.dice, empty),
+        "iou": counts.scored(counts.iou, empty),
+        "volume_ml": counts.predicted * scale,
+        "true_volume_ml": counts.true * scale,
+        "volume_error": counts.volume_errors(),
+    }
+    return {label: {name: number(values[i]) for name, values in columns.items()} for i, label in enumerate(labels)}
+
+
+def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Pearson's r of paired values; None for fewer than three pairs, or where one side never changes."""
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return number(float(np.clip(np.corrcoef(x, y)[0, 1], -1.0, 1.0)))
+
+
+def _volume_counts(scores: Sequence[SliceScore]) -> list[Counts]:
     pooled: dict[str, Counts] = {}
     for score in scores:
         pooled[score.volume] = pooled[score.volume] + score.counts if score.volume in pooled else score.counts
-    mean = np.mean([counts.dice for counts in pooled.values()], axis=0)
+    return list(pooled.values())
+
+
+def _mean_dice(counts: Sequence[Counts], empty: Empty) -> NDArray[np.float64]:
+    values = np.array([each.scored(each.dice, empty) for each in counts])
+    defined = np.isfinite(values).sum(axis=0)
+    return np.where(defined == 0, np.nan, np.nansum(values, axis=0) / np.maximum(defined, 1))
+
+
+def volume_dice(scores: Sequence[SliceScore], labels: Sequence[str]) -> dict[str, float]:
+    """Dice a label with all pixels of a volume pooled, then the mean over volumes, in 0…1; empty ones count 1.
+
+    This is what training is steered by, whatever ``evaluation.empty`` says.
+    """
+    mean = _mean_dice(_volume_counts(scores), "one")
     return {label: float(value) for label, value in zip(labels, mean, strict=True)}
 
 
-def summarize(scores: Sequence[SliceScore], labels: Sequence[str]) -> dict[str, Any]:
+def summarize(scores: Sequence[SliceScore], labels: Sequence[str], empty: Empty = "one") -> dict[str, Any]:
     """The scores as ``metrics.json`` holds them: volume, mean-slice and per-slice Dice and the empty policy.
+
+    Dice is None where ``empty`` is "skip" and nothing is left to score.
 
     Raises:
         DataError: there are no slices.
@@ -98,25 +203,25 @@ def summarize(scores: Sequence[SliceScore], labels: Sequence[str]) -> dict[str, 
         raise DataError(
             "there are no slices to score; a split must hold at least one labelled slice. Check the data set."
         )
-    mean = np.mean([score.counts.dice for score in scores], axis=0)
-    empty = np.sum([score.counts.empty for score in scores], axis=0)
+    absent = np.sum([score.counts.empty for score in scores], axis=0)
     return {
-        "volume_dice": volume_dice(scores, labels),
-        "mean_slice_dice": {label: float(v) for label, v in zip(labels, mean, strict=True)},
+        "volume_dice": by_label(_mean_dice(_volume_counts(scores), empty), labels),
+        "mean_slice_dice": by_label(_mean_dice([score.counts for score in scores], empty), labels),
         "slices": [
             {
                 "id": score.id,
                 "volume": score.volume,
-                "dice": {label: float(v) for label, v in zip(labels, score.counts.dice, strict=True)},
+                "dice": by_label(score.counts.scored(score.counts.dice, empty), labels),
             }
             for score in scores
         ],
-        "empty_policy": EMPTY_POLICY,
-        "empty_slices": {label: int(v) for label, v in zip(labels, empty, strict=True)},
+        "empty": empty,
+        "empty_policy": empty_policy(empty),
+        "empty_slices": {label: int(v) for label, v in zip(labels, absent, strict=True)},
     }
 
 
 def headline(dice: dict[str, float]) -> float:
-    """The one number a run is steered by: mean Dice over the labels, a label named "background" left out."""
-    counted = [value for label, value in dice.items() if label != "background"] or list(dice.values())
+    """The one number a run is steered by: mean Dice over the labels, ``BACKGROUND`` left out."""
+    counted = [value for label, value in dice.items() if label != BACKGROUND] or list(dice.values())
     return float(np.mean(counted))

@@ -1,10 +1,13 @@
-"""``metrics.json`` in a few lines for a terminal."""
+"""``metrics.json`` in a few lines and a table for a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 ORDER = ("integer", "float", "float_reference")
 TITLES = {"integer": "integer (as shipped)", "float": "float32", "float_reference": "float32 reference"}
 FLOAT_BITS = 32
+SHOWN = 20
+BACKGROUND = "background"
 
 
 def _size(count: int | None) -> str:
@@ -33,11 +36,13 @@ def describe(metrics: dict[str, Any], split: str) -> str:
     for key in ORDER:
         if key in evaluations:
             found = evaluations[key]
-            dice = ", ".join(f"{label} {100 * value:.2f}" for label, value in found["volume_dice"].items())
+            dice = ", ".join(f"{label} {_percent(value)}" for label, value in found["volume_dice"].items())
             name = "float32, quantisers off" if key == "float" and not is_float else TITLES[key]
             if key == "integer" and kept:
                 name = "integer, in part (as shipped)"
             lines.append(f"  {name}: Dice {dice}  ({len(found['slices'])} slices, {found['seconds']:.1f} s)")
+    lines += cases_table(evaluations)
+    lines += [f"  {line}" for line in _skipped(metrics.get("skipped", {}).get(split, []))]
     if kept and "integer" in evaluations:
         lines.append(
             f"  float32 in it: {', '.join(kept)}; these run in float32 on the device too and agree with it "
@@ -51,4 +56,93 @@ def describe(metrics: dict[str, Any], split: str) -> str:
         f"{cost['macs'] / 1e9:.3f} GMAC, {cost['bit_operations'] / 1e9:.1f} Gbit-operations"
     )
     lines.append(f"  model file {_size(cost['model_file_bytes'])}, runtime arena {_size(cost['arena_bytes'])}")
+    lines += [f"  {line}" for line in (_process(cost, ""), _process(cost, "float_")) if line]
     return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def _process(cost: dict[str, Any], prefix: str) -> str:
+    """The measured process in a sentence; empty where it was not measured."""
+    peak, latency = cost.get(f"{prefix}process_peak_bytes"), cost.get(f"{prefix}latency")
+    if peak is None or latency is None:
+        reason = cost.get(f"{prefix}footprint_note")
+        return f"process not measured: {reason}" if reason and not prefix else ""
+    who = "the same network packed in float32" if prefix else "its own process"
+    base = "" if prefix else f" ({_size(cost.get('process_base_bytes'))} before the model)"
+    seconds = latency["seconds"]
+    return (
+        f"{who}: peak {_size(peak)}{base}, {1000 * seconds:.1f} ms an image "
+        f"(median of {latency['runs']}, threads {latency['threads']}, {latency['isa']})"
+    )
+
+
+def _cell(entry: dict[str, Any], scale: float, digits: int) -> str:
+    """A mean with its interval, and how many units it is not defined for."""
+    if entry["mean"] is None:
+        return "–"
+    text = f"{scale * entry['mean']:.{digits}f}"
+    if entry["low"] is not None:
+        text += f" [{scale * entry['low']:.{digits}f}, {scale * entry['high']:.{digits}f}]"
+    return text + (f" ({entry['undefined']} undefined)" if entry["undefined"] else "")
+
+
+def cases_table(evaluations: dict[str, Any]) -> list[str]:
+    """A row a class and arithmetic: means over cases with 95 % intervals; then differences, and what is to be known."""
+    found = {key: evaluations[key] for key in ORDER if evaluations.get(key, {}).get("summary")}
+    if not found:
+        return []
+    first = next(iter(found.values()))
+    low_bit = "integer" in evaluations
+    names = {"integer": "integer", "float": "quantisers off" if low_bit else "float32", "float_reference": "float32"}
+    unit = "mm" if first["distance_unit"] == "mm" else "px"
+    columns = (
+        ("dice", "Dice %", 100.0, 2),
+        ("iou", "IoU %", 100.0, 2),
+        ("hd95_mm", f"HD95 {unit}", 1.0, 2),
+        ("nsd", f"NSD % at {first['nsd_tolerance']:g} {unit}", 100.0, 2),
+        ("volume_error", "volume error %", 100.0, 1),
+    )
+    rows = [[f"mean over {len(first['cases'])} {first['unit']}s", "", *(title for _, title, _, _ in columns)]]
+    for label in first["summary"]:
+        if label == BACKGROUND:
+            continue
+        for key, record in found.items():
+            entries = record["summary"][label]
+            cells = (_cell(entries[metric], scale, digits) for metric, _, scale, digits in columns)
+            rows.append([label, names[key], *cells])
+    for name, title in (("rand", "cells, V_Rand %"), ("information", "cells, V_Info %")):
+        for key, record in found.items():
+            if name in record.get("score_summary", {}):
+                rows.append([title, names[key], _cell(record["score_summary"][name], 100.0, 2)])
+    lines = ["  " + line for line in _aligned(rows)]
+    for label, pair in evaluations.get("paired", {}).items():
+        if label != BACKGROUND:
+            lines.append(f"  {_difference(label, pair)}")
+    note = first.get("bootstrap", {}).get("note")
+    return [*lines, *([f"  note: {note}"] if note else [])]
+
+
+def _difference(label: str, pair: dict[str, Any]) -> str:
+    if pair["difference"] is None:
+        return f"{label}: integer − float32 Dice: no pairs"
+    text = f"{label}: integer − float32 Dice {100 * pair['difference']:+.2f} points"
+    if pair["low"] is not None:
+        text += f" [{100 * pair['low']:+.2f}, {100 * pair['high']:+.2f}]"
+    text += f", p = {pair['p']:.3g} ({pair['test']}, n = {pair['n']})"
+    return text + (f"; {pair['note']}" if pair.get("note") else "")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def _skipped(items: Sequence[dict[str, str]]) -> list[str]:
+    """The cases that were left out, each with its reason; the first ``SHOWN`` of them."""
+    if not items:
+        return []
+    lines = [f"skipped {len(items)}:", *(f"  {item['case']}: {item['reason']}" for item in items[:SHOWN])]
+    return lines if len(items) <= SHOWN else [*lines, f"  … and {len(items) - SHOWN} more (metrics.json has all)"]
