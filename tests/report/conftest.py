@@ -1,12 +1,16 @@
 """Run folders made by hand, as training and evaluation leave them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser_visit import Visit, started
+from case_runs import write_case_run
+
+from unetq.report import build
 
 LABELS = ("membrane", "cell")
 DIGEST = "5f" * 16
@@ -70,6 +74,47 @@ def history(stages: dict[str, int]) -> str:
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """``make_run(name, weight, act, error=…)`` writes a run folder below ``tmp_path`` and returns it."""
     return lambda name, *args, **options: write_run(tmp_path / name, *args, **options)
+
+
+@pytest.fixture
+def make_case_run(tmp_path: Path) -> Callable[..., Path]:
+    """The same for runs of several cases at sites, as today's evaluation writes them; see ``case_runs``."""
+    return lambda name, *args, **options: write_case_run(tmp_path / name, *args, **options)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started() as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of three runs of seven cases."""
+    folder = tmp_path_factory.mktemp("browser")
+    runs = [
+        write_case_run(folder / "gm-float", 32, 32),
+        write_case_run(folder / "gm-w4a6", 4, 6, error=0.3),
+        write_case_run(folder / "gm-w2a2", 2, 2, error=0.6),
+    ]
+    return build(runs, folder / "report")
+
+
+@pytest.fixture
+def visit(browser: Any, report: Path) -> Iterator[Callable[..., Visit]]:
+    """``visit(**options)`` opens the page; after the test it has said nothing and asked for nothing but itself."""
+    visits: list[Visit] = []
+
+    def start(**options: Any) -> Visit:
+        visits.append(Visit(browser, report, **options))
+        return visits[-1]
+
+    yield start
+    for each in visits:
+        each.context.close()
+        assert each.said == []
+        asked = [address for address in each.asked if not address.startswith("data:")]
+        assert asked == [report.as_uri()]
 
 
 def write_run(

@@ -1,5 +1,5 @@
-"""One self-contained HTML page, a CSV and a JSON out of finished run folders. Imports no torch."""
+"""One self-contained HTML page, Markdown, CSV and JSON out of finished run folders. Imports no torch."""
 
-from .page import build
+from .build import build
 
 __all__ = ["build"]

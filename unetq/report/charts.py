@@ -1,66 +1,15 @@
-"""The report's plots: Dice against memory, and how a run was trained."""
+"""How a run was trained: loss and validation Dice over the steps."""
 
 import math
 
 from markupsafe import Markup
 
-from . import labels, svg
-from .dots import dots_of
+from . import svg
 from .schema import HistoryPoint
-from .table import Group
-from .units import three_digits
 
-POINT_WIDTH, POINT_HEIGHT = 460, 300
-DOT_RADIUS = 6
 CURVE_WIDTH, CURVE_HEIGHT = 460, 220
 CURVE_POINTS = 300
 STAGES = (("float", "curve-float"), ("quant", "curve-quant"))
-MIB = float(1 << 20)
-
-
-def memory_plots(group: Group) -> list[Markup]:
-    """One plot a class: Dice against weights plus peak activations, in MiB on a logarithmic axis."""
-    return [plot for label in group.labels if (plot := _memory_plot(group, label)) is not None]
-
-
-def _memory_plot(group: Group, label: str) -> Markup | None:
-    dots = dots_of(group, label)
-    if not dots:
-        return None
-    memories = [dot.memory / MIB for dot in dots]
-    scores = [100 * dot.dice for dot in dots]
-    margin = max(0.15 * (max(scores) - min(scores)), 0.25)
-    frame = svg.Frame(
-        POINT_WIDTH,
-        POINT_HEIGHT,
-        (min(memories) / 1.5, max(memories) * 1.5),
-        (min(scores) - margin, min(max(scores) + margin, 100.0 + margin)),
-        log_x=True,
-    )
-    ticks = svg.nice_ticks(*frame.y_range)
-    parts = frame.axes(
-        f"{label}: Dice (%)",
-        "weights + peak activations (MiB, logarithmic)",
-        [(value, three_digits(value).removesuffix(".00").removesuffix(".0")) for value in _log_ticks(*frame.x_range)],
-        [(value, svg.tick_text(value, ticks)) for value in ticks],
-    )
-    places = [(frame.x(dot.memory / MIB), frame.y(100 * dot.dice)) for dot in dots]
-    area = labels.Box(frame.left + 2, frame.top - 4, frame.width - 4, frame.height - frame.bottom - 2)
-    names = labels.place([(x, y, dot.name) for (x, y), dot in zip(places, dots, strict=True)], DOT_RADIUS, area)
-    parts += [svg.line(*name.leader, "leader") for name in names if name.leader]
-    for (x, y), dot in zip(places, dots, strict=True):
-        parts.append(svg.circle(x, y, DOT_RADIUS, "dot-float" if dot.is_float else "dot-low", dot.title))
-    for name in names:
-        middle = (name.box.left + name.box.right) / 2
-        parts.append(svg.text(middle, name.box.bottom - 3, name.text, "point-label"))
-    return svg.document(POINT_WIDTH, POINT_HEIGHT, f"Dice of {label} against memory", parts)
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 a decade where the range is short, 1 a decade where it is long."""
-    steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
 
 
 def training_curves(history: tuple[HistoryPoint, ...], classes: tuple[str, ...]) -> list[Markup]:

@@ -1,212 +1,197 @@
-"""Pictures of the best and the worst slices: the image, the truth, and where a network agrees with it.
+"""The stored slices of a run: read, put together by case, and the best, the median and the worst case chosen."""
 
-Every picture is stored once in the page, however many runs show it; a panel stacks the grey image
-and a transparent mask.
-"""
-
-import base64
-import hashlib
-import io
+import re
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import CheckpointError
-from .schema import SliceScore
+from .pictures import Box, Pixels, bounding_box, is_drawn
+from .schema import BACKGROUND_NAMES, CaseScore, SliceScore
 from .table import Row
-from .units import percent
 
-Mask = NDArray[np.bool_]
-Pixels = NDArray[np.uint8]
-SHOWN = 3  # best slices, and as many worst ones
-# One palette for all masks; told apart by lightness too, not by hue alone.
-CLEAR, AGREE, MISSED, EXTRA, OTHER, EDGE = range(6)
-PALETTE = ((0, 0, 0), (38, 166, 154), (224, 17, 95), (255, 193, 7), (126, 87, 194), (128, 255, 232))
-ALPHA = bytes((0, 110, 215, 215, 190, 255))
-BACKGROUND_NAMES = ("background", "bg", "none")
+LAYERS = ("image", "truth", "prediction", "float_prediction")
+RANKS = ("best", "median", "worst")
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One picture: keys of its layers (bottom first), a title, one line below."""
+class Stack:
+    """Slices of one case.
 
-    title: str
-    layers: tuple[str, ...]
-    note: str = ""
+    Attributes:
+        id: of the case, or of the volume.
+        slices: their numbers (S,).
+        arrays: ``image``, ``truth``, ``prediction`` and perhaps ``float_prediction``, each uint8 (S, H, W).
+        score: the case's, None where slices are scored and the stack is a volume of them.
+        scores: an entry a slice, None where slices have no score of their own.
+        rank: "best", "median" or "worst"; empty for the only one.
+    """
 
-
-@dataclass(frozen=True)
-class SliceView:
-    """The panels of one slice."""
-
-    key: str
     id: str
-    rank: str
-    width: int
-    height: int
-    caption: str
-    panels: tuple[Panel, ...]
+    slices: tuple[int, ...]
+    arrays: dict[str, Pixels]
+    score: CaseScore | None
+    scores: tuple[SliceScore | None, ...]
+    rank: str = ""
 
-
-@dataclass
-class Gallery:
-    """All pictures of a page by key: ``data:`` addresses with their sizes."""
-
-    pictures: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-
-    def add(self, kind: str, data: bytes, width: int, height: int) -> str:
-        """Store an encoded picture once; returns its key."""
-        key = "p" + hashlib.sha256(data).hexdigest()[:12]
-        self.pictures[key] = (f"data:image/{kind};base64,{base64.b64encode(data).decode()}", width, height)
-        return key
-
-    def add_grey(self, image: Pixels) -> str:
-        """A grey image (H, W), as JPEG: it is there to be looked at, not measured."""
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "JPEG", quality=88)
-        return self.add("jpeg", stream.getvalue(), image.shape[1], image.shape[0])
-
-    def add_mask(self, codes: Pixels) -> str:
-        """Palette indices (H, W) as a transparent PNG."""
-        picture = Image.fromarray(codes, mode="P")
-        picture.putpalette([channel for colour in PALETTE for channel in colour])
-        stream = io.BytesIO()
-        picture.save(stream, "PNG", transparency=ALPHA, optimize=True)
-        return self.add("png", stream.getvalue(), codes.shape[1], codes.shape[0])
+    @property
+    def aspect(self) -> float:
+        """How many times taller than wide a pixel is."""
+        spacing = self.score.spacing_mm if self.score else None
+        usable = spacing is not None and len(spacing) == 3 and spacing[1] > 0 and spacing[2] > 0
+        return spacing[1] / spacing[2] if usable and spacing else 1.0
 
 
 @dataclass(frozen=True)
-class _Stored:
-    score: SliceScore
-    image: Pixels
-    truth: Pixels
-    prediction: Pixels
-    float_prediction: Pixels | None
+class Shown:
+    """The files of one case that a page shows, not yet read; ``rank`` as in ``Stack``."""
+
+    id: str
+    files: tuple[tuple[Path, SliceScore | None], ...]
+    score: CaseScore | None
+    rank: str
 
 
-def slice_views(row: Row, gallery: Gallery) -> tuple[str, list[SliceView]]:
-    """What the masks draw, in words, and the views: best slices first, then the worst.
+def shown_cases(row: Row) -> list[Shown]:
+    """The stored cases of a row: best, median and worst by mean Dice; files of no scored case are passed over."""
+    folder = row.run.folder / "overlays" / row.split
+    slices = {safe(score.id): score for score in row.evaluation.slices}
+    cases = {safe(case.id): case for case in row.evaluation.units}
+    volumes = {safe(score.volume) for score in row.evaluation.slices} | {safe(case.volume) for case in cases.values()}
+    flat: dict[str, list[tuple[Path, SliceScore | None]]] = {}
+    found: list[Shown] = []
+    for path in sorted(folder.glob("*.npz")):
+        stem = path.stem
+        if stem in slices and _is_flat(path):
+            flat.setdefault(slices[stem].volume, []).append((path, slices[stem]))
+        elif stem in cases:
+            found.append(Shown(cases[stem].id, ((path, None),), cases[stem], ""))
+        elif stem in volumes:
+            found.append(Shown(stem, ((path, None),), None, ""))
+    found += [Shown(volume, tuple(files), None, "") for volume, files in flat.items()]
+    found.sort(key=lambda item: (-_mean(item), item.id))
+    if len(found) <= 1:
+        return found
+    places = (
+        {0: "best", len(found) // 2: "median", len(found) - 1: "worst"} if len(found) > 2 else {0: "best", 1: "worst"}
+    )
+    return [Shown(found[place].id, found[place].files, found[place].score, rank) for place, rank in places.items()]
+
+
+def safe(name: str) -> str:
+    """An id as it may stand in a file's name."""
+    return re.sub(r"[/\\]", "_", name)
+
+
+def _mean(item: Shown) -> float:
+    if item.score is not None:
+        return item.score.mean or 0.0
+    means = [score.mean or 0.0 for _, score in item.files if score is not None]
+    return sum(means) / len(means) if means else 0.0
+
+
+def load(row: Row, shown: Shown) -> list[Stack]:
+    """Read a case: one stack, or several where slices of one volume differ in size.
 
     Raises:
         CheckpointError: an overlay file that is damaged or contradicts itself.
     """
-    stored = _load(row)
-    if not stored:
-        return "", []
-    labels = row.run.metrics.labels
-    drawn = _drawn_classes(labels, [item.truth for item in stored])
-    worst = min(SHOWN, (len(stored) + 1) // 2)
-    best = min(SHOWN, len(stored) - worst)
-    chosen = [("best", item) for item in stored[:best]] + [("worst", item) for item in stored[-worst:]]
-    name = " and ".join(labels[index] for index in drawn)
-    return name, [_view(row, item, rank, drawn, gallery) for rank, item in chosen]
+    if len(shown.files) == 1 and shown.files[0][1] is None:
+        arrays, numbers = _read(shown.files[0][0])
+        if arrays["image"].shape[0] == 0:
+            return []
+        by_number = {(score.volume, _number(score.id)): score for score in row.evaluation.slices}
+        volume = shown.score.volume if shown.score and shown.score.volume else shown.id
+        scores = tuple(by_number.get((volume, number)) for number in numbers)
+        return [Stack(shown.id, numbers, arrays, shown.score, scores, shown.rank)]
+    groups: dict[tuple[Any, ...], list[tuple[dict[str, Pixels], SliceScore | None]]] = {}
+    for path, score in shown.files:
+        arrays, _ = _read(path)
+        groups.setdefault((arrays["image"].shape, tuple(arrays)), []).append((arrays, score))
+    stacks = []
+    for members in groups.values():
+        joined = {name: np.concatenate([arrays[name] for arrays, _ in members]) for name in members[0][0]}
+        scores = tuple(score for _, score in members)
+        numbers = tuple(_number(score.id if score else "") for score in scores)
+        stacks.append(Stack(shown.id, numbers, joined, None, scores, shown.rank))
+    return stacks
 
 
-def _load(row: Row) -> list[_Stored]:
-    """Stored slices of the row's split, best mean Dice first."""
-    scores = {score.id: score for score in row.evaluation.slices}
-    folder = row.run.folder / "overlays" / row.split
-    found = [_read(path, scores[path.stem]) for path in sorted(folder.glob("*.npz")) if path.stem in scores]
-    return sorted(found, key=lambda item: (-(item.score.mean or 0.0), item.score.id))
+def _number(name: str) -> int:
+    """The slice number at the end of a slice's id, -1 where there is none."""
+    digits = re.search(r"(\d+)$", name)
+    return int(digits.group(1)) if digits else -1
 
 
-def _read(path: Path, score: SliceScore) -> _Stored:
+def _is_flat(path: Path) -> bool:
+    """Whether a file is of one slice; a damaged one counts as such and is named when it is read."""
+    return "slices" not in _names(path)
+
+
+def _names(path: Path) -> list[str]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            return list(archive.files)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError):
+        return []
+
+
+def truths(shown: Shown) -> list[Pixels]:
+    """The true classes alone, (S, H, W) a file; what is no such array is left to ``load`` to name.
+
+    Raises:
+        CheckpointError: a file that is damaged.
+    """
+    found = [_stored(path, ("truth",)).get("truth") for path, _ in shown.files]
+    usable = [array for array in found if array is not None and array.dtype == np.uint8 and array.ndim in (2, 3)]
+    return [array if array.ndim == 3 else array[None] for array in usable]
+
+
+def _stored(path: Path, names: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, or those of ``names`` that it has."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files if not names or name in names}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); delete it or evaluate the run again.") from error
-    names = ["image", "truth", "prediction", *(["float_prediction"] if "float_prediction" in arrays else [])]
+
+
+def _read(path: Path) -> tuple[dict[str, Pixels], tuple[int, ...]]:
+    """Arrays (S, H, W) and slice numbers; a file of one slice (H, W) has S = 1."""
+    stored = _stored(path)
+    names = [name for name in LAYERS if name in stored or name != "float_prediction"]
     for name in names:
-        array = arrays.get(name)
-        if array is None or array.dtype != np.uint8 or array.ndim != 2 or array.shape != arrays["image"].shape:
+        array = stored.get(name)
+        good = array is not None and array.dtype == np.uint8 and array.ndim in (2, 3) and array.size > 0
+        if array is None or not good or array.shape != stored["image"].shape:
             what = "missing" if array is None else f"{array.dtype} {array.shape}"
             raise CheckpointError(
-                f"{path}: {name} is {what}; image, truth and predictions are uint8 (H, W) of one size. "
+                f"{path}: {name} is {what}; image, truth and predictions are uint8 (H, W) or (S, H, W) of one size. "
                 "Delete the file or evaluate the run again."
             )
-    return _Stored(score, arrays["image"], arrays["truth"], arrays["prediction"], arrays.get("float_prediction"))
+    arrays = {name: stored[name] if stored[name].ndim == 3 else stored[name][None] for name in names}
+    count = arrays["image"].shape[0]
+    numbers = stored.get("slices", np.arange(count))
+    if numbers.shape != (count,) or not np.issubdtype(numbers.dtype, np.integer):
+        raise CheckpointError(
+            f"{path}: slices is {numbers.dtype} {numbers.shape}, the images are {count}; one number belongs to each. "
+            "Delete the file or evaluate the run again."
+        )
+    return arrays, tuple(int(number) for number in numbers)
 
 
-def _drawn_classes(labels: tuple[str, ...], truths: list[Pixels]) -> tuple[int, ...]:
+def drawn_classes(labels: tuple[str, ...], truth: Pixels) -> tuple[int, ...]:
     """Every class but the background; of two classes without a background, the rarer one."""
     if len(labels) != 2 or labels[0].lower() in BACKGROUND_NAMES:
         return tuple(range(1, len(labels))) or (0,)
-    ones = float(np.mean([np.mean(truth == 1) for truth in truths]))
-    return (1,) if ones <= 0.5 else (0,)
+    return (1,) if float(np.mean(truth == 1)) <= 0.5 else (0,)
 
 
-def _view(row: Row, item: _Stored, rank: str, drawn: tuple[int, ...], gallery: Gallery) -> SliceView:
-    height, width = item.image.shape
-    grey = gallery.add_grey(item.image)
-    mine = f"{row.run.metrics.bits.short}, {row.evaluation.arithmetic}" if not row.is_float else "float32"
-    panels = [Panel("image", (grey,)), Panel("truth", (grey, gallery.add_mask(_outline(item.truth, drawn))))]
-    if item.float_prediction is not None and not row.is_float:
-        panels.append(_difference("float32", item.truth, item.float_prediction, drawn, grey, gallery))
-    panels.append(_difference(mine, item.truth, item.prediction, drawn, grey, gallery))
-    return SliceView(
-        key=hashlib.sha256(f"{row.run.name}/{row.split}/{item.score.id}".encode()).hexdigest()[:12],
-        id=item.score.id,
-        rank=rank,
-        width=width,
-        height=height,
-        caption=_caption(row, item.score),
-        panels=tuple(panels),
-    )
-
-
-def _caption(row: Row, score: SliceScore) -> str:
-    reference = {other.id: other for other in row.reference.slices} if row.reference else {}
-    parts = []
-    for label in row.run.metrics.labels:
-        other = reference.get(score.id)
-        against = f" (float {percent(other.dice.get(label))})" if other and not row.is_float else ""
-        parts.append(f"{label} {percent(score.dice.get(label))}{against}")
-    return "Dice % · " + " · ".join(parts)
-
-
-def _difference(
-    title: str, truth: Pixels, prediction: Pixels, drawn: tuple[int, ...], grey: str, gallery: Gallery
-) -> Panel:
-    codes = difference_codes(truth, prediction, drawn)
-    shares = [
-        f"{100 * float(np.mean(codes == code)):.2f} % {name}"
-        for code, name in ((MISSED, "missed"), (EXTRA, "extra"), (OTHER, "other class"))
-        if code != OTHER or len(drawn) > 1
-    ]
-    return Panel(title, (grey, gallery.add_mask(codes)), ", ".join(shares))
-
-
-def difference_codes(truth: Pixels, prediction: Pixels, drawn: tuple[int, ...]) -> Pixels:
-    """Palette codes (H, W): agreement, missed, extra, or another drawn class than the true one."""
-    expected, found = np.isin(truth, drawn), np.isin(prediction, drawn)
-    codes = np.zeros(truth.shape, np.uint8)
-    codes[expected & found] = OTHER
-    codes[expected & found & (truth == prediction)] = AGREE
-    codes[expected & ~found] = MISSED
-    codes[found & ~expected] = EXTRA
-    return codes
-
-
-def _outline(truth: Pixels, drawn: tuple[int, ...]) -> Pixels:
-    """Drawn classes filled, their inner edge bright."""
-    inside = np.isin(truth, drawn)
-    codes = np.where(inside, np.uint8(AGREE), np.uint8(CLEAR)).astype(np.uint8)
-    codes[_edge(truth) & inside] = EDGE
-    return codes
-
-
-def _edge(truth: Pixels) -> Mask:
-    """Pixels with a 4-neighbour of another class."""
-    edge = np.zeros(truth.shape, np.bool_)
-    down, right = truth[1:] != truth[:-1], truth[:, 1:] != truth[:, :-1]
-    edge[1:] |= down
-    edge[:-1] |= down
-    edge[:, 1:] |= right
-    edge[:, :-1] |= right
-    return edge
+def frame_of(truth: Pixels, drawn: tuple[int, ...]) -> Box | None:
+    """The rectangle around the drawn classes of ``truth`` (S, H, W), with a margin; None where there are none."""
+    box = bounding_box(is_drawn(truth, drawn))
+    return None if box is None else box.grown(*truth.shape[1:])

@@ -1,57 +1,34 @@
-"""Put the page together: read runs, group, draw, render, write."""
+"""Put the page together: group, draw, render."""
 
+import base64
+import hashlib
 import json
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from ..errors import OutputError
-from ..files import write_text
-from . import units
-from .charts import memory_plots, training_curves
-from .overlays import ALPHA, PALETTE, Gallery, slice_views
-from .records import csv_text, records
-from .runs import Run, load_runs
-from .spread import slice_spread
-from .table import Group, Row, groups_of
+from . import published, units
+from .casetable import case_table
+from .charts import training_curves
+from .folds import validations
+from .memory import COLUMNS, memory_rows
+from .overlays import shown_cases
+from .pareto import pareto_plots
+from .pictures import ALPHA, PALETTE, Gallery
+from .runs import Run
+from .seeds import configurations_of
+from .sites import site_tables
+from .table import Group
+from .viewer import Viewer, viewers
 
-MANY_SLICES = 12  # beyond that the table of slices starts folded
-
-
-def build(runs: list[Path], out: Path, title: str | None = None) -> Path:
-    """Write ``report.html``, ``report.csv`` and ``report.json`` into the folder ``out``.
-
-    Args:
-        runs: run folders, as ``unetq train`` and ``unetq evaluate`` leave them; their order is kept.
-        out: made where missing; each file is replaced whole.
-        title: heading of the page; the data sets' names by default.
-
-    Returns:
-        The path of ``report.html``, one file that needs no network.
-
-    Raises:
-        CheckpointError: a run folder that is missing, damaged or of another schema, named.
-        OutputError: ``out`` cannot be made or written.
-    """
-    loaded = load_runs([Path(run) for run in runs])
-    groups = groups_of(loaded)
-    flat = records(groups)
-    html = render(loaded, groups, title)
-    table = csv_text(flat)
-    data = json.dumps({"schema": 1, "title": _title(groups, title), "runs": flat}, indent=2, allow_nan=False) + "\n"
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {out}: {error.strerror or error}; a report is written into a folder. "
-            "Choose another place."
-        ) from error
-    write_text(out / "report.csv", table)
-    write_text(out / "report.json", data)
-    write_text(out / "report.html", html)
-    return out / "report.html"
+MANY_UNITS = 12  # beyond that the table of cases starts folded
+MANY_RUNS = 4  # beyond that pictures and curves start folded
+FILTERS = (
+    "bytes_text", "count_text", "percent", "points", "ratio", "seconds_text", "milliseconds", "probability", "share",
+    "number",
+)  # fmt: skip
 
 
 def render(runs: list[Run], groups: list[Group], title: str | None = None) -> str:
@@ -63,64 +40,85 @@ def render(runs: list[Run], groups: list[Group], title: str | None = None) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("bytes_text", "count_text", "percent", "points", "ratio", "seconds_text"):
+    for name in FILTERS:
         environment.filters[name] = getattr(units, name)
     environment.filters["css"] = _css_colour
+    environment.filters["json_block"] = _json_block
+    script = files(__package__).joinpath("script.js").read_text(encoding="utf-8")
     gallery = Gallery()
-    sections = [_run_section(run, groups, gallery) for run in runs]
-    plots = [memory_plots(group) for group in groups]
+    gallery.viewers = max(1, sum(len(shown_cases(row)) for group in groups for row in group.rows))
+    found: dict[tuple[str, int], list[Viewer]] = {}
+    for index, group in enumerate(groups):
+        for row, views in zip(group.rows, viewers(list(group.rows), gallery), strict=True):
+            found[row.run.name, index] = views
     return environment.get_template("page.html.j2").render(
-        title=_title(groups, title),
-        groups=groups,
-        plots=plots,
-        references=[_references(group) for group in groups],
+        title=title_of(groups, title),
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        groups=[_group_part(group) for group in groups],
+        validations=validations(groups),
+        memory_columns=COLUMNS,
+        paper_source=published.SOURCE,
+        paper_names=published.NAMES,
+        paper_differs=published.DIFFERS,
+        paper_ways=published.OWN_WAYS,
         sizes=_sizes(runs),
-        sections=sections,
+        sections=[_run_section(run, groups, found, len(runs)) for run in runs],
         gallery=gallery,
         palette=list(zip(PALETTE, ALPHA, strict=True)),
         runs=runs,
         dates=sorted({str(run.facts["finished"])[:10] for run in runs if run.facts.get("finished")}),
         versions=sorted({str(run.facts["unetq"]) for run in runs if run.facts.get("unetq")}),
         notes=_notes(groups),
+        bootstraps=_bootstraps(groups),
     )
 
 
-def _run_section(run: Run, groups: list[Group], gallery: Gallery) -> dict[str, Any]:
+def _group_part(group: Group) -> dict[str, Any]:
+    gathered = [item for item in configurations_of(group) if len(item.rows) > 1]
+    skipped = list(dict.fromkeys(item for row in group.rows for item in row.run.metrics.skipped.get(group.split, ())))
+    return {
+        "group": group,
+        "count": group.count_text,
+        "few": group.few_text,
+        "gathered": gathered,
+        "below": below_text(group),
+        "references": references_text(group),
+        "published": published.published(group),
+        "sites": site_tables(group),
+        "plots": pareto_plots(group),
+        "memory": memory_rows(group),
+        "sizes": " or ".join(_sizes([row.run for row in group.rows])),
+        "skipped": skipped,
+    }
+
+
+def _run_section(
+    run: Run, groups: list[Group], found: dict[tuple[str, int], list[Viewer]], count: int
+) -> dict[str, Any]:
     parts = []
-    for group in groups:
+    for index, group in enumerate(groups):
         for row in group.rows:
             if row.run is run:
-                drawn, views = slice_views(row, gallery)
-                reference = {score.id: score for score in row.reference.slices} if row.reference else {}
-                slices = sorted(row.evaluation.slices, key=lambda score: score.id)
-                unquantised = run.metrics.splits[row.split].float if not row.is_float else None
+                table = case_table(row, group.shown)
                 parts.append(
                     {
                         "row": row,
                         "tag": group.tag,
-                        "deviations": {label: _deviations(row, label) for label in group.labels},
-                        "drawn": drawn,
-                        "views": views,
-                        "slices": [(score, reference.get(score.id)) for score in slices],
-                        "open": len(slices) <= MANY_SLICES,
-                        "unquantised": unquantised,
+                        "viewers": found[run.name, index],
+                        "table": table,
+                        "open": len(table.rows) <= MANY_UNITS and count <= MANY_RUNS,
+                        "unquantised": run.metrics.splits[row.split].float if not row.is_float else None,
                     }
                 )
     return {
         "run": run,
         "parts": parts,
+        "open": count <= MANY_RUNS,
         "curves": training_curves(run.history, run.metrics.labels),
         "stages": {point.stage for point in run.history},
         "facts": _facts(run),
     }
-
-
-def _deviations(row: Row, label: str) -> tuple[float | None, float | None, float | None]:
-    """Standard deviations over slices: of the run's Dice, of the float reference's, of the change."""
-    theirs = slice_spread(row.reference, label) if row.reference else None
-    spreads = (row.spread(label), theirs, row.change_spread(label))
-    own, reference, change = (spread.deviation if spread else None for spread in spreads)
-    return own, reference, change
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -139,17 +137,49 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return shown
 
 
-def _notes(groups: list[Group]) -> list[str]:
-    """Each empty-slice policy in use, once."""
-    return list(dict.fromkeys(row.evaluation.empty_policy for group in groups for row in group.rows))
+def below_text(group: Group) -> str:
+    """What stands below a Dice of this group's table, in words."""
+    rows = group.rows
+    if not any(row.change(label) is not None for row in rows for label in group.shown):
+        return "Below a Dice: its 95 % interval, or the lowest and highest slice."
+    paired = [row.paired(label) for row in rows for label in group.shown]
+    if any(item is not None and item.low is not None for item in paired):
+        return (
+            "Below a Dice: its 95 % interval, and points against float with the interval of that change and a paired "
+            "test's p-value. A change is coloured only where its interval excludes 0 and p < 0.05; what another "
+            "training seed would change is not in it."
+        )
+    return (
+        "Below a Dice: the lowest and highest slice, and points against float with the standard deviation (SD) of that "
+        "change over the slices. A change is coloured only where it exceeds its SD; what another training seed would "
+        "change is not in it."
+    )
 
 
-def _references(group: Group) -> str:
+def references_text(group: Group) -> str:
     """Which float network each low-bit row is compared with."""
     sources = {row.run.name: row.reference_source for row in group.rows if row.reference_source}
     if len(set(sources.values())) == 1:
         return f"Float reference of each low-bit run: {next(iter(sources.values()))}."
     return f"Float references: {'; '.join(f'{name}: {source}' for name, source in sources.items())}." if sources else ""
+
+
+def _notes(groups: list[Group]) -> list[str]:
+    """Each empty-slice policy in use, once."""
+    return list(dict.fromkeys(row.evaluation.empty_policy for group in groups for row in group.rows))
+
+
+def _bootstraps(groups: list[Group]) -> list[str]:
+    """How the intervals were drawn, each way once."""
+    lines = []
+    for evaluation in dict.fromkeys(id(row.evaluation) for group in groups for row in group.rows):
+        row = next(row for group in groups for row in group.rows if id(row.evaluation) == evaluation)
+        values = row.evaluation.bootstrap
+        if values:
+            lines.append(
+                "; ".join(f"{key} {values[key]}" for key in ("method", "samples", "seed") if key in values) + "."
+            )
+    return list(dict.fromkeys(lines))
 
 
 def _sizes(runs: list[Run]) -> list[str]:
@@ -158,7 +188,8 @@ def _sizes(runs: list[Run]) -> list[str]:
     return list(dict.fromkeys(sizes)) or ["an unstated size"]
 
 
-def _title(groups: list[Group], title: str | None) -> str:
+def title_of(groups: list[Group], title: str | None) -> str:
+    """The heading: as asked for, else the data sets' names."""
     if title:
         return title
     names = list(dict.fromkeys(group.dataset for group in groups))
@@ -168,3 +199,9 @@ def _title(groups: list[Group], title: str | None) -> str:
 def _css_colour(entry: tuple[tuple[int, int, int], int]) -> str:
     (red, green, blue), alpha = entry
     return f"rgba({red}, {green}, {blue}, {alpha / 255:.2f})"
+
+
+def _json_block(text: str) -> Markup:
+    """JSON that may stand in a script element: no character that could end it."""
+    json.loads(text)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..errors import CheckpointError
+from .layers import Layers
 from .schema import HistoryPoint, Metrics
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class Run:
         name: the folder's own (a folder can be moved after its run), unique among the runs of one report.
         facts: ``run.json`` (versions, seed, command, seconds), empty where absent.
         config: ``config.yaml`` as text, empty where absent.
+        layers: ``layers.json``, None where absent.
     """
 
     folder: Path
@@ -32,6 +34,7 @@ class Run:
     facts: dict[str, Any]
     config: str
     history: tuple[HistoryPoint, ...]
+    layers: Layers | None = None
 
 
 def load_runs(folders: list[Path]) -> list[Run]:
@@ -92,6 +95,7 @@ def load_run(folder: Path) -> Run:
             f"{metrics_path} holds no evaluation; a report needs one. Make it with: unetq evaluate {folder}"
         )
     facts_path, config_path, history_path = folder / "run.json", folder / "config.yaml", folder / "history.jsonl"
+    layers_path = folder / "layers.json"
     return Run(
         folder=folder,
         name=folder.resolve().name,
@@ -99,6 +103,7 @@ def load_run(folder: Path) -> Run:
         facts=_read(facts_path, _parse_object) if facts_path.exists() else {},
         config=_read(config_path, str) if config_path.exists() else "",
         history=_read_history(history_path) if history_path.exists() else (),
+        layers=_validate(layers_path, Layers, _read(layers_path, _parse_object)) if layers_path.exists() else None,
     )
 
 

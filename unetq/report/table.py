@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .runs import Run
-from .schema import Evaluation
+from .schema import CaseScore, Evaluation, Interval, Paired, shown_labels
+from .settings import fold_of
 from .spread import Spread, change_spread, slice_spread
-from .units import bytes_text, percent, points, ratio
+from .units import percent, points, ratio
 
+FEW = 5  # fewer cases than that are a description, no sample
+ENOUGH = 10  # values that a bootstrap needs
 UNSEEN = 5e-5  # a change that prints as 0.00 points
 
 
@@ -49,9 +52,29 @@ class Row:
         return None if mine is None or theirs is None else theirs - mine
 
     def change(self, label: str) -> float | None:
-        """The same with the sign a reader expects: negative is a loss."""
+        """The same with the sign a reader expects: negative is a loss; the mean over matched units where recorded."""
+        paired = self.paired(label)
+        if paired is not None and paired.difference is not None:
+            return paired.difference
         drop = self.drop(label)
         return None if drop is None else -drop
+
+    def paired(self, label: str) -> Paired | None:
+        """The paired comparison with the float network it was tuned from, None where the run has none."""
+        split = self.run.metrics.splits[self.split]
+        own = split.float_reference is not None and self.reference is split.float_reference
+        return split.paired.get(label) if own else None
+
+    def interval(self, label: str, metric: str = "dice") -> Interval | None:
+        """Mean over units and its 95 % interval, None where the run did not record one."""
+        found = self.evaluation.summary.get(label, {}).get(metric)
+        return found if found is not None and found.mean is not None else None
+
+    @property
+    def units(self) -> list[tuple[CaseScore, CaseScore | None]]:
+        """Cases (or slices) by id, each with the float reference's."""
+        theirs = {case.id: case for case in self.reference.units} if self.reference else {}
+        return [(case, theirs.get(case.id)) for case in sorted(self.evaluation.units, key=lambda case: case.id)]
 
     def spread(self, label: str) -> Spread | None:
         """The Dice of ``label`` over the slices."""
@@ -62,7 +85,13 @@ class Row:
         return change_spread(self.evaluation, self.reference, label) if self.reference else None
 
     def change_stands_out(self, label: str) -> bool:
-        """Whether the change exceeds its own standard deviation over the slices; never on a single slice."""
+        """Whether interval and test of the change exclude 0; without them, whether it exceeds its SD over slices.
+
+        Never on a single slice.
+        """
+        paired = self.paired(label)
+        if paired is not None and (paired.low is not None or paired.p is not None):
+            return paired.stands_out
         change, spread = self.change(label), self.change_spread(label)
         if change is None or spread is None or spread.deviation is None:
             return False
@@ -85,14 +114,28 @@ class Row:
         return cost.float_weight_bytes + cost.float_peak_activation_bytes
 
     @property
+    def latency(self) -> float | None:
+        """Median seconds of one input on the packed runtime."""
+        found = self.run.metrics.cost.latency
+        return found.seconds if found else None
+
+    @property
+    def float_latency(self) -> float | None:
+        """The same of the float network, packed at 32 bits."""
+        found = self.run.metrics.cost.float_latency
+        return found.seconds if found else None
+
+    @property
     def sentence(self) -> str:
         """What the run amounts to, in one sentence."""
         metrics, cost = self.run.metrics, self.run.metrics.cost
         scores = []
-        for label in metrics.labels:
-            change = self.change(label)
+        for label in shown_labels(metrics.labels):
+            change, paired = self.change(label), self.paired(label)
             against = f" ({points(change)} points against float" if change is not None else ""
-            if against:
+            if paired is not None and paired.low is not None:
+                against += f", 95 % {points(paired.low)} to {points(paired.high)})"
+            elif against:
                 against += ")" if self.change_stands_out(label) else ", within the spread over slices)"
             scores.append(f"{percent(self.dice(label))} % on {label}{against}")
         smaller = [
@@ -114,6 +157,7 @@ class Group:
         notes: what the runs say about this split, or else about their data in general; each sentence once.
         digest: of the split's content; None where the runs do not say what they were scored on.
         tag: what tells it from another group of the same data set and split, empty where there is none.
+        fold: of a cross-validation, where all rows are of one.
     """
 
     dataset: str
@@ -124,6 +168,40 @@ class Group:
     digest: str | None
     rows: tuple[Row, ...]
     tag: str = ""
+    fold: int | None = None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The classes worth a column."""
+        return shown_labels(self.labels)
+
+    @property
+    def unit(self) -> str:
+        """What scores and intervals are over: "case" or "slice"; of a mixed group the former."""
+        return "case" if any(row.evaluation.unit_name == "case" for row in self.rows) else "slice"
+
+    @property
+    def count_text(self) -> str:
+        """How many cases and slices: ``3 cases, 36 slices``."""
+        slices = plural(len(self.slice_ids), "slice")
+        cases = {len(row.evaluation.cases) for row in self.rows if row.evaluation.unit_name == "case"}
+        return f"{plural(max(cases), 'case')}, {slices}" if cases else slices
+
+    @property
+    def few_text(self) -> str:
+        """A warning where so few cases were scored that no figure carries over to others."""
+        parts = []
+        cases = min((len(row.evaluation.cases) for row in self.rows if row.evaluation.unit == "case"), default=FEW)
+        if cases < FEW:
+            parts.append(f"Only {plural(cases, 'case')}: these figures describe them and claim nothing about others.")
+        volumes = {score.volume for row in self.rows for score in row.evaluation.slices}
+        if self.unit == "slice" and len(volumes) == 1:
+            parts.append(
+                "All slices are of one volume: intervals and tests over them say nothing about another volume."
+            )
+        if any(row.evaluation.summary and len(row.evaluation.units) < ENOUGH for row in self.rows):
+            parts.append(f"Bootstrap intervals of fewer than {ENOUGH} values are narrower than they should be.")
+        return " ".join(parts)
 
     def row_label(self, row: Row) -> str:
         """``W4A6`` where that names one row of the group, else the run's name."""
@@ -170,13 +248,22 @@ def _notes(rows: list[Row], split: str) -> tuple[str, ...]:
 
 
 def _tagged(groups: list[Group]) -> list[Group]:
-    """Number the groups that share data set and split: ``1 of 2``, ``2 of 2``."""
+    """Number the groups that share data set and split: ``1 of 2``, or ``fold 1`` where each is another fold."""
     tagged = []
     for group in groups:
         alike = [other for other in groups if (other.dataset, other.split) == (group.dataset, group.split)]
+        folds = [_fold(other) for other in alike]
+        if len(alike) > 1 and None not in folds and len(set(folds)) == len(folds):
+            tagged.append(replace(group, tag=f"fold {_fold(group)}", fold=_fold(group)))
+            continue
         place = next(index for index, other in enumerate(alike, 1) if other is group)
         tagged.append(replace(group, tag=f"{place} of {len(alike)}") if len(alike) > 1 else group)
     return tagged
+
+
+def _fold(group: Group) -> int | None:
+    folds = {fold_of(row.run) for row in group.rows}
+    return folds.pop() if len(folds) == 1 else None
 
 
 def _with_reference(row: Row, rows: list[Row]) -> Row:
@@ -190,7 +277,6 @@ def _with_reference(row: Row, rows: list[Row]) -> Row:
     return replace(row, reference=twins[0].evaluation, reference_source=f"the run {twins[0].run.name}")
 
 
-def memory_note(row: Row) -> str:
-    """Weights and peak activations in words, for a tooltip."""
-    cost = row.run.metrics.cost
-    return f"weights {bytes_text(cost.weight_bytes)} + peak activations {bytes_text(cost.peak_activation_bytes)}"
+def plural(count: int, noun: str) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

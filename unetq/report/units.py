@@ -58,3 +58,39 @@ def seconds_text(value: float | None) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60:02d} s"
     return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def milliseconds(value: float | None) -> str:
+    """Seconds of one pass as ``41.2 ms``, ``1.23 s``; an en dash for None."""
+    if value is None:
+        return "–"
+    return f"{three_digits(value)} s" if value >= 1 else f"{three_digits(1000 * value)} ms"
+
+
+def probability(value: float | None) -> str:
+    """A p-value: ``p = 0.03``, ``p < 0.001``; empty for None."""
+    if value is None:
+        return ""
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.2 else f"p = {value:.2f}"
+
+
+def share(value: float | None) -> str:
+    """A share of 0…1 in percent: ``3.4 %``, ``<0.01 %``, ``0``; an en dash for None."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    hundred = 100 * value
+    return "<0.01 %" if hundred < 0.01 else f"{hundred:.2f} %" if hundred < 1 else f"{hundred:.1f} %"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A plain number with a true minus; an en dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def scale_text(value: float) -> str:
+    """A step size in three significant digits: ``0.0312``, ``2.5e-05``."""
+    return f"{value:.3g}".replace("-", "−")
