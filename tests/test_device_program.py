@@ -1,8 +1,5 @@
-"""``unetq-run`` on every kind of model, on every size and on real slices; its preprocessing to the last bit."""
+"""``unetq-run`` on every kind of model, on every size and on real slices."""
 
-import ctypes
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 from device_program import call, picture, same_mask, save_nifti, write_model
-from native_library import SOURCES, instruction_sets
+from native_library import instruction_sets
 
 from unetq.export.program import ModelMeta, Preprocessing
-from unetq.preprocess import normalize, pad_to_size, padded_size
 
 STACK = picture()
 
@@ -82,53 +78,6 @@ def test_real_slices(device: Path, model: Path, tmp_path: Path, real_data: Calla
     image = tmp_path / "ct.npy"
     image.write_bytes(next(iter(sorted(real_data("nih").glob("slices/*.npy")))).read_bytes())
     same_mask(device, model, image)
-
-
-# --------------------------------------------------------------------------------------- preprocessing
-
-SHIM = """
-#include "preprocess.h"
-extern "C" void sums(const float* values, uint64_t count, double* both) {
-    tool::statistics(values, count, both, both + 1);
-}
-extern "C" int shim(float* values, uint32_t rule, double low, double high, const uint32_t* from, const uint32_t* to) {
-    const uint64_t count = static_cast<uint64_t>(from[0]) * from[1] * from[2];
-    const bool finite = tool::normalize(values, count, rule, low, high);
-    tool::pad(values, from, to);
-    return finite;
-}
-"""
-
-
-def test_preprocessing_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
-    """A mask hides small differences; the network's input itself does not."""
-    (tmp_path / "shim.cpp").write_text(SHIM)
-    compiler = os.environ.get("CXX", "c++").split()
-    tools = SOURCES / "tools"
-    command = [*compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", f"-I{tools}"]
-    subprocess.run([*command, "-o", tmp_path / "shim.so", tmp_path / "shim.cpp", tools / "preprocess.cpp"], check=True)
-    library = ctypes.CDLL(str(tmp_path / "shim.so"))
-    shim, sums = library.shim, library.sums
-    rng = np.random.default_rng(11)
-    rules = [Preprocessing("none"), Preprocessing("zscore"), Preprocessing("window", -40.0, 217.3)]
-    for trial in range(150):
-        rank = 2 if trial % 3 else 3
-        shape = tuple(int(n) for n in rng.integers(1, 130 if rank == 2 else 24, rank))
-        wide = padded_size(shape, tuple(int(n) for n in rng.integers(1, 17, rank)))
-        data = (rng.standard_normal(shape) * rng.choice([1e-9, 1, 300]) + rng.choice([0, 1000])).astype(np.float32)
-        both = np.zeros(2)
-        sums(data.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(data.size), both.ctypes.data_as(ctypes.c_void_p))
-        whole, axes = data[None].astype(np.float64), tuple(range(1, rank + 1))
-        assert (both == (whole.mean(axis=axes)[0], whole.std(axis=axes)[0])).all(), f"trial {trial}: {shape}"
-        number = int(rng.integers(3))
-        expected = pad_to_size(normalize(data[None], rules[number]), wide)[0]
-        buffer = np.full(wide, np.nan, np.float32)
-        buffer.reshape(-1)[: data.size] = data.reshape(-1)
-        sizes = [(ctypes.c_uint32 * 3)(*((1,) * (3 - rank) + s)) for s in (shape, wide)]
-        low, high = ctypes.c_double(rules[number].low), ctypes.c_double(rules[number].high)
-        pointer = buffer.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        assert shim(pointer, number, low, high, *sizes) == 1
-        np.testing.assert_array_equal(buffer, expected, err_msg=f"trial {trial}: {shape} to {wide}, rule {number}")
 
 
 def test_the_summary(device: Path, model: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def make_images(folder: Path) -> None:
     np.save(folder / "complex.npy", STACK.astype(np.complex64))
     np.save(folder / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(folder / "none.npy", STACK[:0])
-    save_nifti(folder / "series.nii", np.zeros((8, 9, 2, 2), np.int16) + np.arange(2, dtype=np.int16))
+    save_nifti(folder / "series.nii", np.zeros((8, 9, 2, 2, 2), np.int16) + np.arange(2, dtype=np.int16))
     rgb = np.zeros((8, 9, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(rgb, np.eye(4)), folder / "rgb.nii")
     save_nifti(folder / "scaled.nii", np.moveaxis(STACK, 0, 2).astype(np.int16), (1e38, 0))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from device_program import call, network, picture, program, save_nifti, save_tiff_pages, write_model
 from native_library import lacking
+from placed_volumes import RULES, STACK, model_of, save_volume, turned
 
 from unetq.export import targets
 
@@ -50,3 +51,22 @@ def test_masks_are_the_same(tmp_path_factory: pytest.TempPathFactory, tmp_path: 
             assert masks[0] == masks[1], f"{cpu}, {image.name}"
         done = call(*emulated, model, tmp_path / "none.tif", "-o", tmp_path / "m.tif")
         assert done.returncode == 3 and "none.tif does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_volumes_in_space(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, target: str) -> None:
+    """Rotations, resampling, windows, blending and sums of a volume: all of it is floating point."""
+    recipe = targets.find(target)
+    if not shutil.which(recipe.qemu):
+        lacking(f"{recipe.qemu} is not installed (apt-get install qemu-user)")
+    here, there = program(tmp_path_factory), program(tmp_path_factory, recipe.gnu_cxx)
+    image = save_volume(tmp_path / "a.nii", STACK, turned("PIR", tilt=0.3), "qform")
+    for name in ("all of it", "volume", "3-D all of it"):
+        rank, rule = RULES[name]
+        model = model_of(tmp_path, rule, rank, classes=3)
+        masks = []
+        for command in ([here], [recipe.qemu, "-cpu", recipe.qemu_cpus[-1], there]):
+            done = call(*command, model, image, "-o", tmp_path / "m.nii")
+            assert done.returncode == 0, f"{name}: {done.stderr}"
+            masks.append((tmp_path / "m.nii").read_bytes())
+        assert masks[0] == masks[1], name

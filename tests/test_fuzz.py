@@ -130,9 +130,12 @@ def test_random_models_are_numpys(asan: Path, tmp_path: Path, tmp_path_factory: 
     """The generator's models, hostile parameters among them, are valid for Python, and both executors agree."""
     ensure_library(tmp_path_factory.mktemp("runtime"))
     no_finding(run("asan", asan / "fuzz_run", "--seed", "9", "--runs", "150", "--save", f"{tmp_path}/m"))
-    compared = 0
+    compared = placed = 0
     for number in range(150):
-        program = load(tmp_path / f"m{number}.uqm")[0]
+        program, meta = load(tmp_path / f"m{number}.uqm")
+        with Runtime(tmp_path / f"m{number}.uqm") as runtime:
+            assert runtime.meta.preprocessing == meta.preprocessing, f"seed 9, number {number}"
+        placed += bool(meta.preprocessing.orientation or meta.preprocessing.window)
         if any(sums_floats(program, op) for op in program.ops):
             continue
         compared += 1
@@ -145,7 +148,7 @@ def test_random_models_are_numpys(asan: Path, tmp_path: Path, tmp_path_factory: 
                 runtime.run(x, found)
             for name, values in expected.items():
                 np.testing.assert_array_equal(found[name], values, err_msg=f"seed 9, number {number}, {isa}, {name}")
-    assert compared > 100
+    assert compared > 100 and placed > 15
 
 
 def test_the_corpus_is_small_and_valid() -> None:
@@ -153,3 +156,5 @@ def test_the_corpus_is_small_and_valid() -> None:
     files = [*models, *(FUZZ / "corpus" / "run").iterdir()]
     assert len(models) >= 4 and sum(p.stat().st_size for p in files) < 32 * 1024
     assert {type(op) for p in models for op in load(p)[0].ops} == set(OP_TYPES)
+    rules = [load(p)[1].preprocessing for p in models]
+    assert all(any(getattr(rule, name) for rule in rules) for name in ("orientation", "spacing", "context", "window"))

@@ -10,7 +10,8 @@ import numpy as np
 from .cost import LayerCost, cost
 from .errors import DataError, DeviceError
 from .export.modelfile import load
-from .export.program import Conv, Op, Program
+from .export.preprocessing import in_words
+from .export.program import Conv, Op, Preprocessing, Program
 from .export.records import HEADER, OP_KINDS
 from .export.validate import OP_TYPES
 from .runtime import Runtime
@@ -19,8 +20,10 @@ KIND_MARKS = {"binary": "b", "codebook": "c", "shifted": "s"}  # behind the bits
 DEFAULT_EXTENT = {2: 512, 3: 64}  # an axis, rounded up to the model's multiple
 
 
-def _default_size(program: Program) -> tuple[int, ...]:
+def _default_size(program: Program, window: tuple[int, ...]) -> tuple[int, ...]:
     skip = 3 - program.spatial_rank
+    if window:
+        return window
     if program.fixed_size is not None:
         return program.fixed_size[skip:]
     extent = DEFAULT_EXTENT[program.spatial_rank]
@@ -86,14 +89,14 @@ def _memory(path: str | Path, size: Sequence[int]) -> dict[str, Any]:
 def inspect(path: str | Path, size: Sequence[int] | None = None) -> dict[str, Any]:
     """Everything a model file says, and what an image of ``size`` ((H, W) or (D, H, W)) takes; plain JSON values.
 
-    Without ``size``: the size the model was made for, or else about 512 x 512 (64 x 64 x 64 in 3-D).
+    Without ``size``: the model's window, or the size it was made for, or else about 512 x 512 (64 x 64 x 64 in 3-D).
 
     Raises:
         ModelFileError: the file is missing or damaged.
         DataError: a size the model does not accept.
     """
     program, meta = load(path)
-    chosen = tuple(size) if size is not None else _default_size(program)
+    chosen = tuple(size) if size is not None else _default_size(program, meta.preprocessing.window)
     if len(chosen) != program.spatial_rank:
         raise DataError(f"size {chosen}: this model has {program.spatial_rank} axes; give one number each.")
     price = cost(program, chosen)
@@ -107,7 +110,7 @@ def inspect(path: str | Path, size: Sequence[int] | None = None) -> dict[str, An
         "weights": sum(int(op.weight.size) for op in weights),
         "weight_bytes": price.weight_bytes,
         "labels": [{"name": n, "value": v} for n, v in zip(meta.labels, meta.label_values, strict=True)],
-        "preprocessing": asdict(meta.preprocessing),
+        "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(meta.preprocessing).items()},
         "input_channels": program.tensors[program.input].channels,
         "output_channels": program.tensors[program.output].channels,
         "input_multiple": list(program.input_multiple[skip:]),
@@ -165,8 +168,7 @@ def describe(found: dict[str, Any]) -> str:
     ]
     lines.insert(1, "  ".join("-" * w for w in widths))
     labels = ", ".join(f"{label['name']} = {label['value']}" for label in found["labels"])
-    rule = found["preprocessing"]
-    window = f" {rule['low']:g} to {rule['high']:g}" if rule["normalize"] == "window" else ""
+    rule = in_words(Preprocessing(**found["preprocessing"]))
     accepts = (
         f"exactly {_times(found['fixed_size'])}"
         if found["fixed_size"]
@@ -183,7 +185,7 @@ def describe(found: dict[str, Any]) -> str:
     head = [
         f"{found['file']}: {found['name']}, format {found['format_version']}, {_amount(found['file_bytes'])}, "
         f"{found['weights']:,} weights in {_amount(found['weight_bytes'])}",
-        f"input {found['input_channels']} channel(s), {accepts}; intensities: {rule['normalize']}{window}",
+        f"input {found['input_channels']} channel(s), {accepts}; intensities: {rule}",
         f"classes: {labels}",
         f"at {_times(found['size'])}: {found['macs'] / 1e9:.2f} GMAC, {planned}",
         "",

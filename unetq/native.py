@@ -5,10 +5,11 @@ import os
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int16, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from .errors import DeviceError, ModelFileError
 
-API_VERSION = 3
+API_VERSION = 4
 ARENA_ALIGNMENT = 64
 LIBRARY = Path(__file__).parent / "_native" / "libunetq.so"
 MODEL_FILE_STATUS = (2, 3, 4)  # UQ_CANNOT_READ, UQ_DAMAGED, UQ_VERSION
@@ -38,7 +39,28 @@ class ModelInfo(ctypes.Structure):
         ("window_high", c_double),
         ("provenance", c_void_p),
         ("provenance_bytes", c_uint64),
+        ("orientation", c_char_p),
+        ("spacing", c_double * 3),
+        ("context", c_uint32),
+        ("over_volume", c_uint32),
+        ("window", Size),
+        ("overlap", c_double),
     ]
+
+
+def preprocessing(info: ModelInfo) -> dict[str, Any]:
+    """The fields that say how an image becomes the input, by their names in a model file's program record."""
+    return {
+        "normalize": info.normalize,
+        "low": info.window_low,
+        "high": info.window_high,
+        "orientation": info.orientation or b"",
+        "context": info.context,
+        "spacing": tuple(info.spacing),
+        "window": tuple(info.window),
+        "over": info.over_volume,
+        "overlap": info.overlap,
+    }
 
 
 class TensorInfo(ctypes.Structure):

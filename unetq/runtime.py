@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from . import native
 from .errors import DeviceError
-from .export.program import ModelMeta, Preprocessing
+from .export.preprocessing import read_rule
+from .export.program import ModelMeta
 from .fixedpoint import F32
 
 Progress = Callable[[int, int], bool]
@@ -174,13 +175,7 @@ class Runtime:
             native.check(self._library.uq_model_get_label(self._model, i, ctypes.byref(name), ctypes.byref(value)))
             names.append((name.value or b"").decode())
             values.append(value.value)
-        low, high = self._info.window_low, self._info.window_high
-        if self._info.normalize == 1:
-            rule = Preprocessing("zscore", low, high)
-        elif self._info.normalize == 2:
-            rule = Preprocessing("window", low, high)
-        else:
-            rule = Preprocessing("none", low, high)
+        rule = read_rule(native.preprocessing(self._info), self.spatial_rank)
         text = ctypes.string_at(self._info.provenance, self._info.provenance_bytes)
         return ModelMeta(self._info.name.decode(), tuple(names), tuple(values), rule, json.loads(text))
 

@@ -163,8 +163,8 @@ def test_rules_hold_behind_a_right_checksum(where: str, offset: int, value: int,
 
 def test_another_version_is_named() -> None:
     data = bytearray(encode(small_program(), META))
-    data[8] = 4
-    with pytest.raises(ModelFileError, match="version 4: this unetq reads versions 1 to 3"):
+    data[8] = 5
+    with pytest.raises(ModelFileError, match="version 5: this unetq reads versions 1 to 4"):
         read(sealed(data))
 
 

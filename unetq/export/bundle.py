@@ -84,7 +84,7 @@ def bundle(
         shutil.copyfile(runtime / "include" / "unetq.h", folder / "unetq.h")
         shutil.copyfile(runtime / "examples" / "example.c", folder / "example.c")
         shutil.copyfile(targets.licence(), folder / "LICENSE")
-        memory = _memory(folder / MODEL, program)
+        memory = _memory(folder / MODEL, program, meta.preprocessing.window)
         facts = {"unetq": __version__, "target": target.name, "compiler": toolchain.version}
         text = readme(target, program, meta, golden, memory, library, isas, facts)
         (folder / "README.txt").write_text(text, encoding="utf-8")
@@ -168,11 +168,16 @@ def _check(built: Path, target: Target) -> Elf:
     return library
 
 
-def _memory(model: Path, program: Program) -> list[Memory]:
-    """The plan of this machine's library with scalar kernels; nothing where there is no library."""
+def _memory(model: Path, program: Program, window: tuple[int, ...]) -> list[Memory]:
+    """The plan of this machine's library with scalar kernels; nothing where there is no library.
+
+    With a ``window`` no image takes more than that.
+    """
     skip = 3 - program.spatial_rank
     sizes = {goldens.size_for(program)}
-    if program.fixed_size is None:
+    if window:
+        sizes.add(window)
+    elif program.fixed_size is None:
         usual = USUAL[program.spatial_rank]
         sizes.add(tuple(-(-usual // multiple) * multiple for multiple in program.input_multiple[skip:]))
     try:

@@ -6,7 +6,8 @@ from typing import Any
 
 from .elf import Elf
 from .golden import Golden
-from .program import ModelMeta, Program
+from .preprocessing import in_words
+from .program import ModelMeta, Preprocessing, Program
 from .targets import Target
 
 SELF_TEST = "self-test/"
@@ -43,9 +44,9 @@ def library_needs(library: Elf) -> str:
     return f"{needed}{version}"
 
 
-def _accepted(program: Program) -> str:
+def _accepted(program: Program, context: int) -> str:
     skip = 3 - program.spatial_rank
-    channels = program.tensors[program.input].channels
+    channels = program.tensors[program.input].channels // (2 * context + 1)
     if channels > 1:
         sizes = _times((program.fixed_size or program.input_multiple)[skip:])
         rule = "exactly" if program.fixed_size else "multiples of"
@@ -53,6 +54,13 @@ def _accepted(program: Program) -> str:
     if program.fixed_size is not None:
         return f"exactly {_times(program.fixed_size[skip:])}"
     return f"multiples of {_times(program.input_multiple[skip:])}; unetq-run extends other images and crops the mask"
+
+
+def _geometry(rule: Preprocessing) -> str:
+    if not rule.orientation and not any(rule.spacing):
+        return ""
+    flags = [name for name, asked in (("--axes", rule.orientation), ("--spacing", any(rule.spacing))) if asked]
+    return f"\nOf images without geometry (TIFF, PNG, NumPy) it must be told: {' and '.join(flags)}, see --help."
 
 
 def readme(
@@ -70,7 +78,7 @@ def readme(
     ``golden`` is None for a model with float32 layers, which has no self-test; ``facts`` is what is recorded of the
     build beside the model's own provenance.
     """
-    width = max(map(len, FILES)) + 2
+    width, rule = max(map(len, FILES)) + 2, meta.preprocessing
     listed = {name: text for name, text in FILES.items() if golden is not None or name != SELF_TEST}
     files = "\n".join(f"  {name:<{width}}{text}" for name, text in listed.items())
     labels = ", ".join(f"{n} = {v}" for n, v in zip(meta.labels, meta.label_values, strict=True)) or "none"
@@ -92,8 +100,8 @@ Check, test, run
   ./unetq-run model.uqm image.tif -o mask.tif     images: NIfTI (.nii, .nii.gz), TIFF, PNG, NumPy (.npy)
   ./unetq-run --help                       all options and exit codes
 
-Images go in as they come from the scanner: the preprocessing ({_rule(meta)}) is in the model file.
-Sizes: {_accepted(program)}.
+Images go in as they come from the scanner: the preprocessing ({in_words(rule)}) is in the model file.
+Sizes: {_accepted(program, rule.context)}.{_geometry(rule)}
 Labels in the mask: {labels}.
 
 From your own program
@@ -134,8 +142,3 @@ def _start_example(program: Program, golden: Golden | None) -> str:
     size = f"{depth} {golden.input.shape[-2]} {golden.input.shape[-1]}"
     cut = f"tail -c {golden.input.nbytes} self-test/input.npy > input.f32"
     return f"  {cut}\n  ./example model.uqm input.f32 {size}"
-
-
-def _rule(meta: ModelMeta) -> str:
-    rule = meta.preprocessing
-    return f"window {rule.low:g} to {rule.high:g}" if rule.normalize == "window" else rule.normalize

@@ -13,9 +13,21 @@ from ..errors import UnsupportedError
 from ..files import write_bytes
 from . import records
 from .packing import FLOAT_BITS, codebook, pack_weights, row_bytes, unshifted
+from .preprocessing import needs_geometry, rule_values
 from .program import Add, Conv, Epilogue, MaxPool, ModelMeta, Mul, Op, Pad, Program, Table, TensorSpec, Upsample
 from .reader import load, read
-from .records import CODEBOOK_VERSION, LABEL, METHODS_VERSION, OP, PROGRAM, RECORD_BYTES, SECTIONS, TENSOR, padded
+from .records import (
+    CODEBOOK_VERSION,
+    GEOMETRY_VERSION,
+    LABEL,
+    METHODS_VERSION,
+    OP,
+    PROGRAM,
+    RECORD_BYTES,
+    SECTIONS,
+    TENSOR,
+    padded,
+)
 from .validate import OP_TYPES, check_meta, check_program
 
 __all__ = ["encode", "load", "read", "save"]
@@ -157,8 +169,10 @@ def _needs_methods(program: Program) -> bool:
     return False
 
 
-def version_of(program: Program) -> int:
-    """The lowest version of the format that can say ``program``: the one that is written."""
+def version_of(program: Program, meta: ModelMeta | None = None) -> int:
+    """The lowest version of the format that can say ``program`` and ``meta``: the one that is written."""
+    if meta is not None and needs_geometry(meta.preprocessing):
+        return GEOMETRY_VERSION
     if _needs_methods(program):
         return METHODS_VERSION
     books = any(isinstance(op, Conv) and op.weight_kind == "codebook" for op in program.ops)
@@ -175,10 +189,8 @@ def encode(program: Program, meta: ModelMeta) -> bytes:
     check_program(program)
     check_meta(program, meta)
     builder = _Builder()
-    rule = meta.preprocessing
     values: Values = {"spatial_rank": program.spatial_rank, "input": program.input, "output": program.output}
-    values |= {"input_multiple": program.input_multiple, "normalize": records.NORMALIZE.index(rule.normalize)}
-    values |= {"low": float(rule.low), "high": float(rule.high)} | builder.name(meta.name)
+    values |= {"input_multiple": program.input_multiple} | rule_values(meta.preprocessing) | builder.name(meta.name)
     if program.fixed_size is not None:
         values |= {"has_fixed_size": 1, "fixed_size": program.fixed_size}
     sections = builder.sections
@@ -198,7 +210,7 @@ def encode(program: Program, meta: ModelMeta) -> bytes:
             f"provenance: it must be plain JSON without NaN ({error}); remove what is not."
         ) from error
     sections["provenance"] += provenance.encode()
-    return _assemble(sections, version_of(program))
+    return _assemble(sections, version_of(program, meta))
 
 
 def _assemble(sections: dict[str, bytearray], version: int) -> bytes:

@@ -13,6 +13,7 @@ from . import records
 from .container import check_whole, fail, find_sections, require
 from .fields import Fields
 from .packing import WEIGHT_WIDTHS, row_bytes, shift_of_each, unpack_weights
+from .preprocessing import AT, read_rule
 from .program import (
     Add,
     Concat,
@@ -23,7 +24,6 @@ from .program import (
     Op,
     Pad,
     Pointwise,
-    Preprocessing,
     Program,
     Quantize,
     Table,
@@ -168,10 +168,10 @@ def _parse(data: memoryview) -> tuple[Program, ModelMeta]:
     programs = fields.rows("program", PROGRAM)
     require(len(programs) == 1, f"{len(programs)} program records: exactly one is needed")
     head = programs[0]
-    require(
-        head["has_fixed_size"] <= 1 and head["normalize"] < len(records.NORMALIZE),
-        "the program record has an unknown choice",
-    )
+    require(head["has_fixed_size"] <= 1, "the program record has an unknown choice")
+    geometry = version >= records.GEOMETRY_VERSION
+    if any(fields.sections["program"][AT:]):
+        fields.needs(records.GEOMETRY_VERSION, "orientation, spacing, context and windows")
     tensors = tuple(_read_tensor(fields, row) for row in fields.rows("tensors", TENSOR))
     ops = tuple(_read_op(fields, row, tensors) for row in fields.rows("ops", OP))
     program = Program(
@@ -190,12 +190,11 @@ def _parse(data: memoryview) -> tuple[Program, ModelMeta]:
     except ValueError as error:
         fail(f"the provenance is not JSON ({error})")
     require(isinstance(provenance, dict), "the provenance is not a JSON object")
-    rule = records.NORMALIZE[head["normalize"]]
     meta = ModelMeta(
         name=fields.name(head),
         labels=tuple(fields.name(row) for row in labels),
         label_values=tuple(row["value"] for row in labels),
-        preprocessing=Preprocessing(rule, head["low"], head["high"]),
+        preprocessing=read_rule(head, program.spatial_rank, geometry),
         provenance=provenance,
     )
     check_meta(program, meta)

@@ -11,11 +11,13 @@ from ..fixedpoint import Rounding
 from .program import WeightKind
 
 Normalize = Literal["none", "zscore", "window"]
+Over = Literal["image", "volume"]
 
 MAGIC = b"\x89UQM\r\n\x1a\n"
-VERSION = 3  # the newest that is read and written
+VERSION = 4  # the newest that is read and written
 CODEBOOK_VERSION = 2  # the first that has codebooks
 METHODS_VERSION = 3  # and zero-points, narrow and dynamic grids, tables, products, group norm, shifted weights
+GEOMETRY_VERSION = 4  # and orientation, spacing, context, window, overlap, statistics of the volume
 ALIGNMENT = 64
 MAX_CHANNELS = 1 << 16
 MAX_EXTENT = 1 << 16  # kernels, strides, paddings, factors, multiples
@@ -25,6 +27,8 @@ MAX_REACH = 1 << 30  # dilation x (kernel - 1) of one axis
 MAX_PHASES = 1 << 9  # product of a transposed convolution's strides
 MAX_SHIFT = 7  # of a group of weights
 TABLE_BYTES = 256  # a code each
+MAX_SPACING = 1000.0  # mm
+MAX_OVERLAP = 0.9  # of a window
 
 SECTIONS = ("program", "tensors", "ops", "operands", "labels", "strings", "data", "provenance")
 
@@ -102,7 +106,12 @@ PROGRAM = Record(
         ("high", "d", 1),
         ("name_offset", "I", 1),
         ("name_bytes", "I", 1),
-        ("reserved", "s", 56),
+        ("orientation", "s", 4),
+        ("context", "I", 1),
+        ("spacing", "d", 3),
+        ("window", "I", 3),
+        ("over", "I", 1),
+        ("overlap", "d", 1),
     )
 )
 TENSOR = Record(
@@ -176,6 +185,7 @@ RECORD_BYTES = {
 OP_KINDS = ("quantize", "conv", "upsample", "max_pool", "add", "pointwise", "concat", "pad", "table", "mul")
 WEIGHT_KINDS: tuple[WeightKind, ...] = ("twos_complement", "binary", "float32", "codebook", "shifted")
 NORMALIZE: tuple[Normalize, ...] = ("none", "zscore", "window")  # numbered from 0
+OVER: tuple[Over, ...] = ("image", "volume")  # numbered from 0
 ROUNDINGS: tuple[Rounding, ...] = ("half_even", "toward_zero")  # numbered from 0
 EPILOGUE, SLOPE, SECOND, INSTANCE_NORM = 1, 2, 4, 8  # flags
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..fixedpoint import Grid
 from .check_conv import check_conv
 from .checks import fail, per_channel, require, same_codes, triple
+from .preprocessing import check_rule
 from .program import (
     Add,
     Concat,
@@ -28,7 +29,7 @@ from .program import (
     TensorSpec,
     Upsample,
 )
-from .records import MAX_CHANNELS, MAX_COUNT, MAX_NAME, NORMALIZE, OP_KINDS, TABLE_BYTES
+from .records import MAX_CHANNELS, MAX_COUNT, MAX_NAME, OP_KINDS, TABLE_BYTES
 
 OP_TYPES: tuple[type, ...] = (Quantize, Conv, Upsample, MaxPool, Add, Pointwise, Concat, Pad, Table, Mul)
 KIND_NAMES = dict(zip(OP_TYPES, OP_KINDS, strict=True))
@@ -167,7 +168,7 @@ def check_program(program: Program) -> None:
 
 
 def check_meta(program: Program, meta: ModelMeta) -> None:
-    """Raise ``UnsupportedError`` unless ``meta`` fits ``program``: a label and a value a class, finite window."""
+    """Raise ``UnsupportedError`` unless ``meta`` fits ``program``: labels and preprocessing."""
     where = f"model {meta.name}"
     classes = max(2, program.tensors[program.output].channels)
     for name, count in (("labels", len(meta.labels)), ("label values", len(meta.label_values))):
@@ -181,11 +182,4 @@ def check_meta(program: Program, meta: ModelMeta) -> None:
     for text in (meta.name, *meta.labels, *(t.name for t in program.tensors), *(op.name for op in program.ops)):
         plain = "\0" not in text and len(text.encode()) <= MAX_NAME
         require(plain, where, f"name {text[:40]!r}: at most {MAX_NAME} bytes and no NUL are allowed.")
-    rule = meta.preprocessing
-    require(rule.normalize in NORMALIZE, where, f"normalize = {rule.normalize!r}: one of {', '.join(NORMALIZE)}.")
-    finite = math.isfinite(rule.low) and math.isfinite(rule.high)
-    require(
-        finite and (rule.normalize != "window" or rule.high > rule.low),
-        where,
-        f"window {rule.low} to {rule.high}: finite and rising.",
-    )
+    check_rule(where, meta.preprocessing, program)

@@ -228,6 +228,7 @@ void Builder::finish(uint32_t last) {
         p.input_multiple[a] = s_.chance(30) ? size : 1;
         if (p.has_fixed_size) p.fixed_size[a] = size;
     }
+    if (s_.chance(25)) preprocessing(&p);
     writer_.name("fuzz", &p.name_offset, &p.name_bytes);
     const uint32_t classes = channels_of(output) < 2 ? 2 : channels_of(output);
     for (uint32_t i = 0; i < classes; ++i) {

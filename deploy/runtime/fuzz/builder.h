@@ -53,6 +53,7 @@ class Builder {
     double weights(uq::FileOp* op, uint32_t outputs, uint32_t codes, double* mean);
     void epilogue(uq::FileOp* op, uint32_t channels, double spread, const Grid* grid, bool may_norm, OpNote* note);
     std::vector<float> image(uint64_t count);
+    void preprocessing(uq::FileProgram* program);
 
     Size size_of(uint32_t tensor) const;
     uint32_t channels_of(uint32_t tensor) const { return tensors_[tensor].channels; }

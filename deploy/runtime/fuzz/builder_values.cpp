@@ -106,4 +106,20 @@ std::vector<float> Builder::image(uint64_t count) {
     return values;
 }
 
+// What the library hands out and does not use itself.
+void Builder::preprocessing(FileProgram* p) {
+    needs(kGeometryVersion);
+    static const char* const kCodes[] = {"", "RAS", "LPS", "SAL", "PIR"};
+    const char* code = s_.pick({kCodes[0], kCodes[1], kCodes[2], kCodes[3], kCodes[4]});
+    memcpy(p->orientation, code, strlen(code));
+    if (flat_ && channels_of(0) % 3 == 0) p->context = 1;
+    p->over = s_.below(2);
+    p->overlap = s_.pick({0.0, 0.25, 0.5, kMaxOverlap});
+    const bool spaced = s_.chance(50), tiled = s_.chance(50);
+    for (int a = flat_ ? 1 : 0; a < 3; ++a) {
+        if (spaced) p->spacing[a] = s_.pick({0.0, 0.25, 1.0, kMaxSpacing});
+        if (tiled) p->window[a] = p->has_fixed_size ? p->fixed_size[a] : p->input_multiple[a] * s_.between(1, 8);
+    }
+}
+
 }  // namespace fuzz

@@ -42,7 +42,8 @@ void ask(const uq_model* model) {
     uq_model_info info = {};
     info.struct_bytes = sizeof info;
     expect(uq_model_get_info(model, &info) == UQ_OK, "uq_model_get_info of an opened model");
-    size_t read = strlen(info.name);
+    size_t read = strlen(info.name) + strlen(info.orientation);
+    expect(info.overlap >= 0 && info.overlap <= 0.9, "an overlap beyond its range");
     for (uint64_t i = 0; i < info.provenance_bytes; ++i) read += static_cast<uint8_t>(info.provenance[i]);
     for (uint32_t i = 0; i < info.label_count; ++i) {
         const char* name = nullptr;

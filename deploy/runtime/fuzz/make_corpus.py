@@ -1,7 +1,8 @@
 """Writes the seed corpus: ``make_corpus.py path/to/fuzz_run``. The same program makes the same files.
 
 ``corpus/run`` holds decisions for the graph generator; ``corpus/loader`` the smallest of its models that together have
-every kind of operation, of grid and of weights, two and three dimensions, transposition, instance and group norm.
+every kind of operation, of grid and of weights, two and three dimensions, transposition, instance and group norm,
+orientation, spacing, context and windows.
 """
 
 import random
@@ -21,7 +22,13 @@ def features(model: bytes) -> set[str]:
     """What a model has, from its records (FORMAT.md)."""
     offset, size = struct.unpack_from("<QQ", model, 64 + OPS * 32 + 8)
     tensors, tensor_bytes = struct.unpack_from("<QQ", model, 64 + TENSORS * 32 + 8)
-    found = {f"rank {struct.unpack_from('<I', model, struct.unpack_from('<Q', model, 64 + 8)[0])[0]}"}
+    head = struct.unpack_from("<Q", model, 64 + 8)[0]
+    code, context, *spacing_and_window = struct.unpack_from("<4sI3d3I", model, head + 72)
+    found = {"orientation"} if any(code) else set()
+    found |= {"context"} if context else set()
+    found |= {"spacing"} if any(spacing_and_window[:3]) else set()
+    found |= {"window"} if any(spacing_and_window[3:]) else set()
+    found |= {f"rank {struct.unpack_from('<I', model, head)[0]}"}
     for at in range(offset, offset + size, OP_BYTES):
         kind, mode, weights, flags = (struct.unpack_from("<I", model, at + field)[0] for field in (0, 100, 108, 136))
         found |= {f"kind {kind} mode {mode}"} | {f"kind {kind} flag {bit}" for bit in (2, 4, 8) if flags & bit}

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 /* Grows when a function or a field is added; the meaning of what exists does not change. */
-#define UQ_API_VERSION 3
+#define UQ_API_VERSION 4
 #define UQ_ARENA_ALIGNMENT 64
 #define UQ_MODEL_ALIGNMENT 8
 #define UQ_MAX_THREADS 64
@@ -98,9 +98,16 @@ typedef struct uq_model_info {
     double window_high;
     const char* provenance; /* JSON, not terminated */
     uint64_t provenance_bytes;
+    /* How a volume becomes the input, beside normalize; FORMAT.md has the arithmetic. Since version 4. */
+    const char* orientation; /* "", or three letters: where rows, columns and slices increase to, such as "RAS" */
+    double spacing[3];       /* slices, rows, columns: mm that the network sees; 0: as stored */
+    uint32_t context;        /* 2-D: neighbour slices on each side, as channels */
+    uint32_t over_volume;    /* UQ_NORMALIZE_ZSCORE of a 2-D model: 1: the statistics are those of the whole volume */
+    uint32_t window[3];      /* pixels that the network sees at once; all 0: the whole image (depth 0 in 2-D) */
+    double overlap;          /* of windows, 0 to 0.9 */
 } uq_model_info;
 
-/* Fills *info. Returns UQ_OK or UQ_BAD_ARGUMENT. */
+/* Fills *info, as far as its struct_bytes say that it goes. Returns UQ_OK or UQ_BAD_ARGUMENT. */
 UQ_API uq_status uq_model_get_info(const uq_model* model, uq_model_info* info);
 
 /* The name of class index and the value it has in a mask. Either pointer may be NULL. */

@@ -98,7 +98,7 @@ void uq_model_close(uq_model* model) {
 
 uq_status uq_model_get_info(const uq_model* model, uq_model_info* info) {
     if (!model || !info) return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_info: model or info is NULL. Pass both.");
-    if (info->struct_bytes < sizeof *info)
+    if (info->struct_bytes < offsetof(uq_model_info, orientation))  // as version 3 has it
         return uq::fail(UQ_BAD_ARGUMENT, "uq_model_get_info: struct_bytes %zu; set it to sizeof(uq_model_info), %zu.",
                         info->struct_bytes, sizeof *info);
     const uq::FileProgram& p = *model->program;
@@ -121,6 +121,15 @@ uq_status uq_model_get_info(const uq_model* model, uq_model_info* info) {
     info->window_high = p.high;
     info->provenance = reinterpret_cast<const char*>(model->provenance);
     info->provenance_bytes = model->provenance_bytes;
+    if (info->struct_bytes < sizeof *info) return UQ_OK;
+    info->orientation = p.orientation;
+    info->context = p.context;
+    info->over_volume = p.over;
+    for (int a = 0; a < 3; ++a) {
+        info->spacing[a] = p.spacing[a];
+        info->window[a] = p.window[a];
+    }
+    info->overlap = model->overlap;
     return UQ_OK;
 }
 

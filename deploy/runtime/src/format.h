@@ -2,6 +2,7 @@
 #ifndef UNETQ_FORMAT_H
 #define UNETQ_FORMAT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -11,9 +12,10 @@
 namespace uq {
 
 constexpr uint8_t kMagic[8] = {0x89, 'U', 'Q', 'M', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kVersion = 3;          // the newest that is read; older ones are read too
+constexpr uint32_t kVersion = 4;          // the newest that is read; older ones are read too
 constexpr uint32_t kCodebookVersion = 2;  // the first that has codebooks
 constexpr uint32_t kMethodsVersion = 3;   // and zero-points, narrow and dynamic grids, table, mul, norm groups, shifts
+constexpr uint32_t kGeometryVersion = 4;  // and orientation, context, spacing, window, over, overlap
 constexpr uint32_t kMaxChannels = 1u << 16;
 constexpr uint32_t kMaxExtent = 1u << 16;
 constexpr uint32_t kMaxCount = 1u << 12;
@@ -23,6 +25,9 @@ constexpr uint64_t kMaxReach = 1u << 30;
 constexpr uint32_t kLevels = 16;       // int8 places of a codebook
 constexpr uint32_t kTableBytes = 256;  // a code each
 constexpr uint32_t kMaxShift = 7;      // of a group of weights
+constexpr double kMaxSpacing = 1000;   // mm
+constexpr double kMaxOverlap = 0.9;    // of a window
+constexpr double kDefaultOverlap = 0.25;
 
 enum Section : uint32_t {
     kProgram = 0,
@@ -86,7 +91,12 @@ struct FileProgram {
     double high;
     uint32_t name_offset;
     uint32_t name_bytes;
-    uint8_t reserved[56];
+    char orientation[4];
+    uint32_t context;
+    double spacing[3];
+    uint32_t window[3];
+    uint32_t over;
+    double overlap;
 };
 
 struct FileTensor {
@@ -150,7 +160,7 @@ struct FileLabel {
 
 static_assert(sizeof(FileHeader) == 64, "FORMAT.md");
 static_assert(sizeof(FileSection) == 32, "FORMAT.md");
-static_assert(sizeof(FileProgram) == 128, "FORMAT.md");
+static_assert(sizeof(FileProgram) == 128 && offsetof(FileProgram, orientation) == 72, "FORMAT.md");
 static_assert(sizeof(FileTensor) == 32, "FORMAT.md");
 static_assert(sizeof(FileOp) == 256, "FORMAT.md");
 static_assert(sizeof(FileLabel) == 16, "FORMAT.md");

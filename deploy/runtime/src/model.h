@@ -184,6 +184,7 @@ struct uq_model {
     const char* forced_scheme;  // UNETQ_SCHEME: direct, winograd, bits, lookup, wherever it holds; null: the cheapest
     uq::Kernels kernels;
     const uq::FileProgram* program;
+    double overlap;  // of windows; program's own from version 4 on
     const uq::FileLabel* labels;
     uint32_t label_count;
     const char* strings;

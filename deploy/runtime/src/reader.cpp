@@ -4,6 +4,20 @@
 #include <math.h>
 
 namespace uq {
+namespace {
+
+// Three letters of different axes and a 0, or four zeros.
+bool is_orientation(const char letters[4]) {
+    static const char* const kPairs[3] = {"LR", "AP", "SI"};
+    unsigned seen = 0;
+    for (unsigned i = 0; i < 3; ++i)
+        for (unsigned pair = 0; pair < 3; ++pair)
+            if (letters[i] && (letters[i] == kPairs[pair][0] || letters[i] == kPairs[pair][1])) seen |= 1u << pair;
+    const bool none = !letters[0] && !letters[1] && !letters[2];
+    return letters[3] == 0 && (none || seen == 7);
+}
+
+}  // namespace
 
 uq_status Reader::read() {
     UQ_TRY(check_whole());
@@ -26,18 +40,49 @@ uq_status Reader::read_program() {
     UQ_TRY(name(p->name_offset, p->name_bytes, &text));
     UQ_CHECK(p->spatial_rank == 2 || p->spatial_rank == 3, "spatial rank %u: 2 or 3. Export the model again.",
              p->spatial_rank);
-    UQ_CHECK(
-        p->has_fixed_size <= 1 && p->normalize <= 2 && p->reserved_a == 0 && all_zero(p->reserved, sizeof p->reserved),
-        "the program record has an unknown choice or reserved bytes set. Export the model again.");
+    UQ_CHECK(p->has_fixed_size <= 1 && p->normalize <= 2 && p->reserved_a == 0,
+             "the program record has an unknown choice or reserved bytes set. Export the model again.");
     flat_ = p->spatial_rank == 2;
     UQ_TRY(triple("program", "input multiple", p->input_multiple, 1, 1, flat_));
     if (p->has_fixed_size) UQ_TRY(triple("program", "fixed size", p->fixed_size, 1, 1, flat_));
-    UQ_CHECK(isfinite(p->low) && isfinite(p->high) && (p->normalize != 2 || p->high > p->low),
-             "intensity window %g to %g: finite and rising is needed. Export the model again.", p->low, p->high);
+    UQ_TRY(read_preprocessing(*p));
     UQ_CHECK(count_[kTensors] >= 1 && count_[kTensors] <= kMaxCount && count_[kOps] <= kMaxCount &&
                  count_[kLabels] <= kMaxChannels,
              "%u tensors, %u operations, %u labels: too many or none. Export the model again.", count_[kTensors],
              count_[kOps], count_[kLabels]);
+    return UQ_OK;
+}
+
+uq_status Reader::read_preprocessing(const FileProgram& p) {
+    UQ_CHECK(isfinite(p.low) && isfinite(p.high) && (p.normalize != 2 || p.high > p.low),
+             "intensity window %g to %g: finite and rising is needed. Export the model again.", p.low, p.high);
+    model_->overlap = kDefaultOverlap;
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&p);
+    const size_t start = offsetof(FileProgram, orientation);
+    if (all_zero(bytes + start, sizeof p - start) && version_ < kGeometryVersion) return UQ_OK;
+    UQ_TRY(needs(kGeometryVersion, "program", "orientation, spacing, context and windows"));
+    model_->overlap = p.overlap;
+    UQ_CHECK(p.over <= 1, "statistics over %u: 0 (image) or 1 (volume). Export the model again.", p.over);
+    UQ_CHECK(is_orientation(p.orientation),
+             "orientation: one letter of L and R, one of A and P, one of S and I, or none. Export the model again.");
+    UQ_CHECK(p.overlap >= 0 && p.overlap <= kMaxOverlap, "overlap %g of windows: 0 to %g. Export the model again.",
+             p.overlap, kMaxOverlap);
+    UQ_CHECK(p.context == 0 || flat_, "context %u: neighbour slices are for 2-D networks. Export the model again.",
+             p.context);
+    const bool tiled = p.window[0] || p.window[1] || p.window[2];
+    for (unsigned a = 0; a < 3; ++a) {
+        const bool neutral = flat_ && a == 0;
+        UQ_CHECK(p.spacing[a] >= 0 && p.spacing[a] <= (neutral ? 0 : kMaxSpacing),
+                 "spacing %g of axis %u: 0 (as stored) to %g mm, 0 in depth of a 2-D program. Export the model again.",
+                 p.spacing[a], a, kMaxSpacing);
+        const bool whole = p.window[a] == 0 && (neutral || !tiled);
+        const bool fits = p.window[a] <= kMaxExtent && p.window[a] % p.input_multiple[a] == 0 && p.window[a] > 0 &&
+                          !neutral && (!p.has_fixed_size || p.window[a] == p.fixed_size[a]);
+        UQ_CHECK(whole || fits,
+                 "window %u of axis %u: a multiple of the network's stride %u up to %u, and the fixed size where there "
+                 "is one; 0 in depth of a 2-D program. Export the model again.",
+                 p.window[a], a, p.input_multiple[a], kMaxExtent);
+    }
     return UQ_OK;
 }
 
@@ -76,6 +121,10 @@ uq_status Reader::read_tensors() {
              "input or output tensor does not exist. Export the model again.");
     UQ_CHECK(model_->tensors[p.input].is_float && model_->tensors[p.output].is_float,
              "input or output is not float32. Export the model again.");
+    const uint32_t channels = model_->tensors[p.input].channels;
+    UQ_CHECK(channels % (2 * uint64_t{p.context} + 1) == 0,
+             "context %u: %u input channels are no multiple of twice that and 1. Export the model again.", p.context,
+             channels);
     return UQ_OK;
 }
 

@@ -17,6 +17,7 @@ class Reader : public Container {
   private:
     // reader.cpp
     uq_status read_program();
+    uq_status read_preprocessing(const FileProgram& p);
     uq_status read_tensors();
     uq_status read_grid(const FileTensor& row, Tensor* tensor);
     uq_status read_labels();

@@ -206,6 +206,16 @@ static void indices(const uq_model* model, const uq_layout* layout, const uq_mod
     expect(uq_model_get_tensor(model, 0, &tensor), UQ_OK, "tensor info of version 3");
     if (tensor.zero_point != 0) fail("tensor info of version 3", "the zero-point was not written");
 #endif
+#if UQ_API_VERSION >= 4
+    info.overlap = 77; /* a caller of version 3 has no such field */
+    info.struct_bytes = offsetof(uq_model_info, orientation);
+    expect(uq_model_get_info(model, &info), UQ_OK, "model info of version 3");
+    if (!info.name || info.overlap != 77) fail("model info of version 3", "another field was written");
+    info.struct_bytes = sizeof info;
+    expect(uq_model_get_info(model, &info), UQ_OK, "model info of version 4");
+    if (info.overlap != 0.25 || info.orientation[0] || info.window[2] || info.spacing[1] != 0 || info.context)
+        fail("model info of version 4", "an older file has no geometry and an overlap of 0.25");
+#endif
     expect(uq_model_get_label(model, UINT32_MAX, NULL, NULL), UQ_BAD_ARGUMENT, "a label too many");
     expect(uq_layout_get_tensor(layout, about->tensor_count, NULL, NULL), UQ_BAD_ARGUMENT, "a place too many");
     expect(uq_layout_get_tensor(NULL, 0, NULL, NULL), UQ_BAD_ARGUMENT, "a place of nothing");

@@ -50,6 +50,7 @@ const char* kind_name(Kind kind) {
 Exit open_image(const char* path, Image* image) {
     memset(image, 0, sizeof *image);
     image->file.descriptor = -1;
+    image->channels = 1;
     if (!kind_of(path, &image->kind))
         return fail(kImage, "image %.400s: its extension is not known; use one of %s.", path, kExtensions);
     TOOL_TRY(open_file(path, "image", kImage, &image->file));
@@ -64,7 +65,7 @@ void close_image(Image* image) {
 
 Exit check_image(Image* image, float* slice) {
     TOOL_TRY(image->format->start(image));
-    for (uint64_t i = 0; i < image->slices; ++i) {
+    for (uint64_t i = 0; i < image->slices * image->channels; ++i) {
         TOOL_TRY(image->format->slice(image, slice));
         if (stopped()) return stop_here();
     }

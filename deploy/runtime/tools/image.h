@@ -3,6 +3,7 @@
 #define UNETQ_TOOLS_IMAGE_H
 
 #include "file.h"
+#include "geometry.h"
 #include "numbers.h"
 
 namespace tool {
@@ -11,8 +12,8 @@ enum class Kind : uint8_t { kTiff, kPng, kNifti, kNpy };
 
 struct Image;
 
-// One format. The functions are called in the order open, (start, slice x slices, finish) any number of times, close;
-// close after every open, failed or not.
+// One format. The functions are called in the order open, (start, slice x channels x slices, finish) any number of
+// times, close; close after every open, failed or not.
 struct Format {
     Exit (*open)(Image* image);               // fills kind's sizes; image->file is open
     Exit (*start)(Image* image);              // back to the first slice
@@ -24,9 +25,12 @@ struct Format {
 struct Image {
     File file;
     Kind kind;
+    uint32_t channels;  // of NIfTI alone more than 1: so many volumes of slices, one after another
     uint64_t slices;
     uint32_t height, width;
     bool flat;  // .npy of two axes, whose mask has two as well
+    Geometry geometry;
+    char warning[320];  // what a reader should know of geometry, a sentence or ""
     Seen seen;
     const Format* format;
     void* state;  // the format's own

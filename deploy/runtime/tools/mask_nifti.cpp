@@ -40,7 +40,7 @@ Exit start_nifti_mask(Mask* mask) {
     TOOL_TRY(read_stream(&mask->extension, flags, sizeof flags));
     const bool extended = flags[0] != 0;
     const uint64_t surplus = header.voxels - header.bytes - sizeof flags;
-    make_mask_header(&header, extended);
+    make_mask_header(&header, mask->image->channels > 1, extended);
     if (!extended) memset(flags, 0, sizeof flags);
     TOOL_TRY(put_voxels(mask, header.raw, header.bytes));
     TOOL_TRY(put_voxels(mask, flags, sizeof flags));

@@ -55,26 +55,6 @@ Exit map_file(const char* path, Network* n) {
     return kDone;
 }
 
-Exit allocate(Network* n) {
-    const uint64_t values = n->sizes.input_count + n->sizes.output_count;
-    const uint64_t bytes = n->sizes.arena_bytes + values * sizeof(float);
-    const uint64_t available = available_memory();
-    const bool addressable = n->sizes.arena_bytes < SIZE_MAX / 2 && values < SIZE_MAX / 8;
-    if (addressable && (available == 0 || bytes <= available)) {
-        void* arena = nullptr;
-        const size_t arena_bytes = n->sizes.arena_bytes ? static_cast<size_t>(n->sizes.arena_bytes) : 1;
-        if (posix_memalign(&arena, UQ_ARENA_ALIGNMENT, arena_bytes) == 0) n->arena = arena;
-        n->input = static_cast<float*>(malloc(static_cast<size_t>(n->sizes.input_count) * sizeof(float)));
-        n->output = static_cast<float*>(malloc(static_cast<size_t>(n->sizes.output_count) * sizeof(float)));
-        if (n->arena && n->input && n->output) return kDone;
-    }
-    return fail(
-        kRuntime,
-        "not enough memory: an image of this size needs %llu MB and %llu MB are available; use a smaller image, or "
-        "cut it into parts.",
-        static_cast<unsigned long long>(bytes / kMegabyte + 1), static_cast<unsigned long long>(available / kMegabyte));
-}
-
 }  // namespace
 
 Exit refused(uq_status status, const char* path) {
@@ -98,7 +78,33 @@ Exit plan_network(const uint32_t size[3], uint32_t threads, Network* n) {
     if (status == UQ_OK && threads > 1) status = uq_pool_open(threads, &n->pool);
     n->sizes.struct_bytes = sizeof n->sizes;
     if (status == UQ_OK) status = uq_layout_get_info(n->layout, &n->sizes);
-    return status == UQ_OK ? allocate(n) : refused(status, n->info.name);
+    return status == UQ_OK ? kDone : refused(status, n->info.name);
+}
+
+Exit no_memory(const Network& n, uint64_t more) {
+    const uint64_t bytes = n.sizes.arena_bytes + (n.sizes.input_count + n.sizes.output_count) * sizeof(float) + more;
+    return fail(
+        kRuntime,
+        "not enough memory: an image of this size needs %llu MB and %llu MB are available; use a smaller image, or "
+        "cut it into parts.",
+        static_cast<unsigned long long>(bytes / kMegabyte + 1),
+        static_cast<unsigned long long>(available_memory() / kMegabyte));
+}
+
+Exit allocate_network(uint64_t more, Network* n) {
+    const uint64_t values = n->sizes.input_count + n->sizes.output_count;
+    const uint64_t bytes = n->sizes.arena_bytes + values * sizeof(float) + more;
+    const uint64_t available = available_memory();
+    const bool addressable = n->sizes.arena_bytes < SIZE_MAX / 2 && values < SIZE_MAX / 8;
+    if (addressable && (available == 0 || bytes <= available)) {
+        void* arena = nullptr;
+        const size_t arena_bytes = n->sizes.arena_bytes ? static_cast<size_t>(n->sizes.arena_bytes) : 1;
+        if (posix_memalign(&arena, UQ_ARENA_ALIGNMENT, arena_bytes) == 0) n->arena = arena;
+        n->input = static_cast<float*>(malloc(static_cast<size_t>(n->sizes.input_count) * sizeof(float)));
+        n->output = static_cast<float*>(malloc(static_cast<size_t>(n->sizes.output_count) * sizeof(float)));
+        if (n->arena && n->input && n->output) return kDone;
+    }
+    return no_memory(*n, more);
 }
 
 Exit run_network(Network* n) {

@@ -24,8 +24,12 @@ struct Network {
 // network must be zero. On failure, close_network still.
 Exit open_network(const char* path, const char* isa, Network* network);
 
-// Plans for depth x height x width and allocates.
+// Plans for depth x height x width.
 Exit plan_network(const uint32_t size[3], uint32_t threads, Network* network);
+
+// Allocates arena, input and output, if there is memory for them and for more bytes beside.
+Exit allocate_network(uint64_t more, Network* network);
+Exit no_memory(const Network& network, uint64_t more);
 
 // Runs the input to the output; SIGINT and its like stop it.
 Exit run_network(Network* network);

@@ -20,6 +20,8 @@ struct NiftiState {
     uint8_t chunk[kChunk];
 };
 
+constexpr int64_t kMostChannels = 65536;
+
 NiftiState* state_of(const Image* image) {
     return static_cast<NiftiState*>(image->state);
 }
@@ -106,17 +108,21 @@ Exit read_geometry(Image* image) {
         return fail(kImage, "%.400s has %lld axes, NIfTI has 1 to 7; it is damaged: copy it again.", path,
                     static_cast<long long>(axes));
     bool single = axes >= 2;
-    int64_t shape[3] = {1, 1, 1};
+    int64_t shape[3] = {1, 1, 1}, channels = 1;
     for (unsigned a = 1; a <= static_cast<unsigned>(axes); ++a) {
         const int64_t length = dimension(h, a);
         if (length < 1)
             return fail(kImage, "%.400s: axis %u has %lld voxels, at least 1 is needed; it is damaged: copy it again.",
                         path, a, static_cast<long long>(length));
         if (a <= 3) shape[a - 1] = length;
-        single = single && (a <= 3 || length == 1);
+        if (a <= 3 || length == 1) continue;
+        single = single && channels == 1 && length <= kMostChannels;
+        channels = length;
     }
     if (!single)
-        return fail(kImage, "%.400s has %lld axes: one 2-D or 3-D volume is expected; split a series into volumes.",
+        return fail(kImage,
+                    "%.400s has %lld axes: one 2-D or 3-D volume is expected, with channels on one more axis at most; "
+                    "split a series into volumes.",
                     path, static_cast<long long>(axes));
     const int type = load_16(h.raw + at.datatype, h.big_endian);
     if (!number_type(type, &s->numbers))
@@ -144,11 +150,14 @@ Exit read_geometry(Image* image) {
                     "again.",
                     path, first);
     h.voxels = static_cast<uint64_t>(first);
+    TOOL_TRY(read_place(h, static_cast<unsigned>(axes), shape, image));
     const uint64_t most = most_unpacked(packing_of(h), image->file.bytes);
     if (h.voxels > most)
         return fail(kImage, "%.400s is truncated: its voxels begin at byte %g; copy it again.", path, first);
+    image->channels = static_cast<uint32_t>(channels);
+    const uint64_t room = (most - h.voxels) / image->channels;  // of a volume
     return set_size(image, static_cast<uint64_t>(shape[2]), static_cast<uint64_t>(shape[0]),
-                    static_cast<uint64_t>(shape[1]), most - h.voxels, uint64_t{8} * s->numbers.bytes);
+                    static_cast<uint64_t>(shape[1]), room, uint64_t{8} * s->numbers.bytes);
 }
 
 Exit open_nifti(Image* image) {
@@ -191,6 +200,21 @@ void close_nifti(Image* image) {
     free(image->state);
 }
 
+// The axes behind the first three, and their sizes, as nibabel has them.
+void cut_channels(NiftiHeader* h) {
+    const bool second = h->bytes == 540;
+    uint8_t* dim = h->raw + fields_of(*h).dim;
+    for (unsigned a = 0; a < 8; ++a) {
+        const uint16_t length = a == 0 ? 3 : 1;
+        if (a >= 1 && a <= 3) continue;
+        if (second)
+            store_64(dim + 8 * a, length, h->big_endian);
+        else
+            store_16(dim + 2 * a, length, h->big_endian);
+        if (a) put_real(h, (second ? 104 : 76) + (second ? 8 : 4) * a, 1.0f);
+    }
+}
+
 }  // namespace
 
 const Format kNiftiFormat = {open_nifti, start_nifti, slice_nifti, finish_nifti, close_nifti};
@@ -199,8 +223,9 @@ const NiftiHeader& nifti_header(const Image& image) {
     return state_of(&image)->header;
 }
 
-void make_mask_header(NiftiHeader* header, bool extended) {
+void make_mask_header(NiftiHeader* header, bool channels, bool extended) {
     const Fields& at = fields_of(*header);
+    if (channels) cut_channels(header);
     store_16(header->raw + at.datatype, 2, header->big_endian);
     store_16(header->raw + at.bitpix, 8, header->big_endian);
     memset(header->raw + at.display, 0, at.display_bytes);

@@ -17,8 +17,13 @@ struct NiftiHeader {
 // The header of an opened NIfTI image.
 const NiftiHeader& nifti_header(const Image& image);
 
-// Turns it into the header of a uint8 mask: same size, position and codes; no scaling, no display range.
-void make_mask_header(NiftiHeader* header, bool extended);
+// Where the volume lies, from a header of axes axes, the first three so long; a sentence where it says something
+// impossible, a warning where it contradicts itself or tells no direction.
+Exit read_place(const NiftiHeader& header, unsigned axes, const int64_t length[3], Image* image);
+
+// Turns it into the header of a uint8 mask: same size, position and codes; no scaling, no display range, and one volume
+// where there are channels.
+void make_mask_header(NiftiHeader* header, bool channels, bool extended);
 
 }  // namespace tool
 

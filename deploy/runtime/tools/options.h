@@ -14,6 +14,8 @@ struct Options {
     const char* out;
     const char* isa;        // NULL: the best there is
     const char* self_test;  // its folder, NULL: beside the program
+    const char* axes;       // of an image that does not say them, as spacing; NULL: not given
+    double spacing[3];      // mm (slices, rows, columns); 0: not given
     uint32_t threads;
     bool run_self_test, help, version, time, memory, allow_small;
 };

@@ -8,16 +8,16 @@
 
 namespace tool {
 
-// Mean and (population) standard deviation, summed in NumPy's order.
-void statistics(const float* values, uint64_t count, double* mean, double* std);
+struct Moments {
+    double mean, deviation;  // of the population
+};
 
-// Normalises one channel of one image in place; false where a result is NaN or infinite.
-bool normalize(float* values, uint64_t count, uint32_t rule, double low, double high);
+// Summed in NumPy's order.
+Moments moments_of(const float* values, uint64_t count);
 
-// Spreads an image of size from (depth, height, width) to size to, each axis at least as long, in place: it lies at
-// from's rows before and at to's rows afterwards. What is added mirrors the image without its border pixel, or repeats
-// that pixel where the axis is too short to mirror.
-void pad(float* values, const uint32_t from[3], const uint32_t to[3]);
+// Normalises one channel of one image in place as rule says, by moments (null: its own); false where a result is NaN or
+// infinite.
+bool normalize(float* values, uint64_t count, const uq_model_info& rule, const Moments* moments);
 
 // The class of one pixel from channels logits, stride apart: with one, 1 where it is above 0; with more, the first of
 // the largest (or the first NaN).

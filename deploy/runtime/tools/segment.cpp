@@ -1,17 +1,20 @@
-// A 2-D model runs slice by slice, each normalised by itself; a 3-D one takes the volume at once, slices first. An
-// image is extended at its end to a size that the model accepts, and the logits are cut back.
+// The whole way: the image is looked at, the model opened, both laid over each other (plan.h), and every part goes
+// through the network into the mask.
 #include "segment.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "logits.h"
 #include "mask.h"
-#include "network.h"
-#include "preprocess.h"
 
 namespace tool {
 namespace {
+
+constexpr double kSameSpacing = 1e-3;  // by how much of itself a spacing told by hand may differ
 
 enum Phase { kLoad, kPreprocess, kRun, kWrite, kPhases };
 
@@ -20,9 +23,11 @@ struct Job {
     Image image;
     Network network;
     Mask mask;
-    uint32_t image_size[3];  // of one run
-    uint8_t values[256];     // in the mask, of each class
-    float* slice;            // of the first look at the image
+    Plan plan;
+    Passage passage;
+    uint64_t beside;      // bytes of passage
+    uint8_t values[256];  // in the mask, of each class
+    float* slice;         // of the first look at the image
     double seconds[kPhases];
     double since;
 };
@@ -38,12 +43,6 @@ void spend(Job* job, Phase phase) {
     const double time = now();
     job->seconds[phase] += time - job->since;
     job->since = time;
-}
-
-void print_size(char* text, size_t room, const uint32_t* size, uint32_t rank) {
-    int used = 0;
-    for (uint32_t a = 3 - rank; a < 3; ++a)
-        used += snprintf(text + used, room - static_cast<size_t>(used), "%s%u", used ? " x " : "", size[a]);
 }
 
 // The whole image is read once before anything is computed, so that a damaged one costs no time and no memory.
@@ -67,12 +66,13 @@ Exit look_at_image(Job* job) {
 
 Exit read_labels(Job* job) {
     const uq_model_info& info = job->network.info;
-    if (info.input_channels != 1)
+    const uint32_t taken = info.input_channels / (2 * info.context + 1);
+    if (taken != job->image.channels || (info.context && taken != 1))
         return fail(
             kUnsupported,
-            "the model takes %u channels and an image file gives 1 (grey); use the library (unetq.h) with an array of "
-            "all channels.",
-            info.input_channels);
+            "the model takes %u channels and the image gives %u (grey gives 1): they must be equal; use a NIfTI "
+            "file of all channels, or the library (unetq.h) with an array of them.",
+            taken, job->image.channels);
     const uint32_t classes = info.output_channels == 1 ? 2 : info.output_channels;
     if (classes > 256 || info.label_count < classes)
         return fail(kUnsupported,
@@ -90,104 +90,81 @@ Exit read_labels(Job* job) {
     return kDone;
 }
 
-// The size that the runtime is called with.
-Exit accepted_size(const Job& job, uint32_t size[3]) {
-    const uq_model_info& info = job.network.info;
-    char have[64], want[64];
-    const uint32_t rank = info.spatial_rank;
-    print_size(have, sizeof have, job.image_size, rank);
-    bool small = false;
-    for (uint32_t a = 0; a < 3; ++a) {
-        const uint64_t length = job.image_size[a], step = info.input_multiple[a];
-        const uint64_t padded = info.fixed_size[2] ? info.fixed_size[a] : (length + step - 1) / step * step;
-        if (length > padded) {
-            print_size(want, sizeof want, info.fixed_size, rank);
-            return fail(
-                kImage,
-                "%.400s: the image has %s pixels and the model was made for exactly %s: larger ones do not fit; cut "
-                "the image into parts.",
-                job.options->image, have, want);
-        }
-        size[a] = padded > UINT32_MAX ? UINT32_MAX : static_cast<uint32_t>(padded);
-        small = small || (a >= 3 - rank && length < step);
-    }
-    if (!small) return kDone;
-    print_size(want, sizeof want, info.input_multiple, rank);
-    static const char kWhy[] =
-        "the image (%s) is smaller than the model's stride (%s): most of what the model %s mirrored or repeated "
-        "pixels.";
-    char why[300];
-    snprintf(why, sizeof why, kWhy, have, want, job.options->allow_small ? "saw was" : "would see are");
-    if (!job.options->allow_small)
-        return fail(kImage, "%.400s: %s Use a larger image, a model with fewer levels, or --allow-small.",
-                    job.options->image, why);
-    fprintf(stderr, "warning: %s\n", why);
+// What the command line says of the image's geometry, where the file does not.
+Exit take_given(Job* job) {
+    const Options& options = *job->options;
+    Geometry& place = job->image.geometry;
+    const char* path = options.image;
+    if (options.axes && *place.axes && strcmp(options.axes, place.axes) != 0)
+        return fail(kUsage, "--axes %.3s is given and %.400s says %.3s; leave it out.", options.axes, path, place.axes);
+    if (options.axes) memcpy(place.axes, options.axes, sizeof place.axes);
+    const double* given = options.spacing;
+    if (!(given[0] > 0)) return kDone;
+    for (unsigned a = 0; a < 3; ++a)
+        if (place.sized && fabs(given[a] - place.spacing[a]) > kSameSpacing * place.spacing[a])
+            return fail(kUsage, "--spacing %g,%g,%g is given and %.400s says %g,%g,%g mm; leave it out.", given[0],
+                        given[1], given[2], path, place.spacing[0], place.spacing[1], place.spacing[2]);
+    if (!place.sized) memcpy(place.spacing, given, sizeof place.spacing);
+    place.sized = true;
     return kDone;
 }
 
 Exit prepare(Job* job) {
     TOOL_TRY(open_network(job->options->model, job->options->isa, &job->network));
     TOOL_TRY(read_labels(job));
-    const bool volume = job->network.info.spatial_rank == 3;
-    if (job->image.slices > UINT32_MAX)
-        return fail(kImage, "%.400s has more slices than can be counted; cut it into parts.", job->options->image);
-    job->image_size[0] = volume ? static_cast<uint32_t>(job->image.slices) : 1;
-    job->image_size[1] = job->image.height;
-    job->image_size[2] = job->image.width;
-    uint32_t size[3];
-    TOOL_TRY(accepted_size(*job, size));
-    TOOL_TRY(plan_network(size, job->options->threads, &job->network));
-    for (uint32_t a = 0; a < 3; ++a)
-        if (job->network.sizes.output_size[a] < job->image_size[a])
+    Network& n = job->network;
+    Plan& plan = job->plan;
+    TOOL_TRY(plan_image(job->image, n.info, job->options->allow_small, &plan));
+    TOOL_TRY(plan_network(plan.tiles.call, job->options->threads, &n));
+    for (uint32_t a = 0; a < 3; ++a) {
+        const uint32_t made = n.sizes.output_size[a];
+        if (plan.tiles.windows() > 1 ? made != plan.tiles.call[a] : made < plan.unit[a])
             return fail(kUnsupported,
                         "the model's result is smaller than the image: it makes no mask; export a network that "
                         "keeps the size.");
-    return kDone;
+    }
+    job->beside = passage_bytes(plan, n.info.output_channels);
+    TOOL_TRY(allocate_network(job->beside, &n));
+    return open_passage(plan, n, &job->passage) ? kDone : no_memory(n, job->beside);
 }
 
-// Reads the next count slices, runs them, and leaves their mask where the input was.
-Exit segment_part(Job* job, uint32_t count) {
+// The next part of the image: through the network, and its classes into the mask.
+Exit segment_part(Job* job) {
     Network& n = job->network;
-    const uint64_t plane = static_cast<uint64_t>(job->image.height) * job->image.width;
-    for (uint32_t i = 0; i < count; ++i) TOOL_TRY(job->image.format->slice(&job->image, n.input + i * plane));
+    const Plan& plan = job->plan;
+    TOOL_TRY(read_part(&job->image, &job->passage));
     spend(job, kLoad);
-    if (!normalize(n.input, count * plane, n.info.normalize, n.info.window_low, n.info.window_high))
-        return fail(kImage,
-                    "%.400s is not finite after normalisation: intensities must be real numbers within float32; "
-                    "replace NaN and infinite pixels first.",
-                    job->options->image);
-    pad(n.input, job->image_size, n.sizes.input_size);
-    spend(job, kPreprocess);
-    TOOL_TRY(run_network(&n));
-    spend(job, kRun);
-    auto* mask = reinterpret_cast<uint8_t*>(n.input);
-    const uint32_t* out = n.sizes.output_size;
-    const uint64_t channel = static_cast<uint64_t>(out[0]) * out[1] * out[2];
-    for (uint32_t z = 0; z < count; ++z)
-        for (uint32_t y = 0; y < job->image.height; ++y) {
-            const float* row = n.output + (static_cast<uint64_t>(z) * out[1] + y) * out[2];
-            for (uint32_t x = 0; x < job->image.width; ++x)
-                *mask++ = job->values[decide(row + x, n.info.output_channels, channel)];
+    TOOL_TRY(prepare_part(job->image, n.info, &job->passage));
+    for (uint32_t unit = 0; unit < plan.units; ++unit) {
+        for (uint64_t window = 0; window < plan.tiles.windows(); ++window) {
+            fill_input(job->passage, n.info, unit, window);
+            spend(job, kPreprocess);
+            TOOL_TRY(run_network(&n));
+            spend(job, kRun);
+            take_logits(job->passage, n, window);
         }
-    mask = reinterpret_cast<uint8_t*>(n.input);
-    for (uint32_t i = 0; i < count; ++i) TOOL_TRY(put_slice(&job->mask, mask + i * plane));
+        finish_unit(job->passage, n, unit, job->values);
+    }
+    const uint64_t plane = uint64_t{plan.stored[1]} * plan.stored[2];
+    for (uint32_t i = 0; i < plan.stored[0]; ++i) TOOL_TRY(put_slice(&job->mask, job->passage.classes + i * plane));
     spend(job, kWrite);
     return kDone;
 }
 
 Exit run_job(Job* job) {
     TOOL_TRY(look_at_image(job));
+    TOOL_TRY(take_given(job));
     TOOL_TRY(prepare(job));
     TOOL_TRY(job->image.format->start(&job->image));
     TOOL_TRY(open_mask(job->options->out, job->mask.kind, job->image, &job->mask));
-    const uint32_t at_once = job->image_size[0];
-    for (uint64_t done = 0; done < job->image.slices; done += at_once) TOOL_TRY(segment_part(job, at_once));
+    for (uint64_t done = 0; done < job->image.slices; done += job->plan.stored[0]) TOOL_TRY(segment_part(job));
     TOOL_TRY(commit_mask(&job->mask));
     spend(job, kWrite);
     return kDone;
 }
 
 void print_summary(const Job& job) {
+    if (*job.image.warning) fprintf(stderr, "warning: %.400s: %s\n", job.options->image, job.image.warning);
     const Network& n = job.network;
     double total = 0;
     for (double seconds : job.seconds) total += seconds;
@@ -197,9 +174,11 @@ void print_summary(const Job& job) {
     if (job.options->time)
         printf("time: load %.4f s, preprocess %.4f s, run %.4f s, write %.4f s\n", job.seconds[kLoad],
                job.seconds[kPreprocess], job.seconds[kRun], job.seconds[kWrite]);
-    if (job.options->memory)
-        printf("memory: arena %llu bytes, peak %llu bytes\n", static_cast<unsigned long long>(n.sizes.arena_bytes),
-               static_cast<unsigned long long>(peak_memory()));
+    if (!job.options->memory) return;
+    printf("memory: arena %llu bytes, peak %llu bytes\n", static_cast<unsigned long long>(n.sizes.arena_bytes),
+           static_cast<unsigned long long>(peak_memory()));
+    if (job.plan.held)
+        printf("volume: held whole, %llu bytes beside the arena\n", static_cast<unsigned long long>(job.beside));
 }
 
 }  // namespace
@@ -214,6 +193,7 @@ Exit segment(const Options& options) {
     if (code == kDone) print_summary(*job);
     discard_mask(&job->mask);
     free(job->slice);
+    close_passage(&job->passage);
     close_network(&job->network);
     close_image(&job->image);
     free(job);

@@ -81,6 +81,7 @@ Exit test_isa(const Test& test, const char* isa, uint32_t threads, bool* same) {
     size_of(test.input.header, size);
     Exit code = open_network(test.model, isa, &network);
     if (code == kDone) code = plan_network(size, threads, &network);
+    if (code == kDone) code = allocate_network(0, &network);
     const bool fits = network.sizes.input_count == test.input.count && network.sizes.output_count == test.logits.count;
     if (code == kDone && !fits)
         code = fail(kImage,
