@@ -69,7 +69,7 @@ def test_the_whole_way(capsys: pytest.CaptureFixture[str], config_file: Path, tm
     code, out, _ = unetq(capsys, "evaluate", run, "--json")
     metrics = json.loads(out)
     assert code == 0 and metrics["bits"]["weight"] == 2 and metrics["bits"]["act"] == 3 and metrics["seed"] == 5
-    assert set(metrics["splits"]["validation"]) == {"integer", "float_reference"}
+    assert set(metrics["splits"]["validation"]) == {"integer", "float_reference", "paired"}
     code, out, _ = unetq(capsys, "evaluate", run, "--split", "test")
     assert code == 0 and "integer (as shipped): Dice membrane" in out and "float32 reference" in out
     code, out, _ = unetq(capsys, "evaluate", run, "--float")

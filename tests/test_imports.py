@@ -19,13 +19,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "fixedpoint"),
     (
-        "config", "experiment", "export", "onnx", "preprocess", "resample", "tiling", "imageio", "nifti", "tiff", "cost", "layerstats", "metrics", "statistics",
+        "config", "experiment", "export", "onnx", "preprocess", "resample", "tiling", "imageio", "nifti",
+        "tiff", "cost", "layerstats", "metrics", "statistics",
         "surface", "boundaries", "history",
         "progress",
         "summary", "dicom", "dicom_geometry", "dicom_headers", "dicom_pixels", "dicom_segmentation", "geometry",
     ),
     (
-        "data", "samples", "cases", "folds", "augment", "batches", "nets", "quant", "export.lower", "losses", "checkpoint", "left_out", "scoring",
+        "data", "samples", "cases", "folds", "augment", "batches", "nets", "quant", "export.lower", "losses",
+        "checkpoint", "left_out", "scoring",
         "casescores", "overlays",
     ),
     ("native", "runtime", "footprint", "predict", "predict_folder", "segment", "inspect", "report"),
@@ -38,7 +40,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.
 DEVICE_SIDE = (
-    "errors", "files", "fixedpoint", "config", "experiment", "cost", "layerstats", "imageio", "metrics", "nifti", "preprocess", "resample", "tiling", "tiff",
+    "errors", "files", "fixedpoint", "config", "experiment", "cost", "layerstats", "imageio", "metrics",
+    "nifti", "preprocess", "resample", "tiling", "tiff",
     "dicom", "dicom_segmentation", "geometry", "segment", "predict_folder",
     "native", "runtime", "footprint", "statistics", "predict", "inspect", "report", "onnx.session",
     "export.program", "export.integer", "export.convolution", "export.norms", "export.packing", "export.modelfile",

@@ -69,6 +69,7 @@ def test_wheel(tree: Path, tmp_path: Path) -> None:
         "unetq/_native/LICENSE",
         "unetq/report/page.html.j2",
         "unetq/report/style.css",
+        "unetq/report/script.js",
         "unetq_configs/em.yaml",
         "unetq_datasets/em.py",
     } <= names

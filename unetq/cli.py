@@ -48,6 +48,10 @@ def train(
     weight_bits: Annotated[int | None, typer.Option(help="1 to 8, or 32 for float.")] = None,
     act_bits: Annotated[int | None, typer.Option(help="1 to 8, or 32 for float.")] = None,
     data: DataOption = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Cross-validation: this fold validates; see --folds.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=0, help="How many folds; 0 is one for each subject (data.by).")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Any keys of the config.")
     ] = None,
@@ -61,8 +65,9 @@ def train(
     flags = {"weight_bits": weight_bits, "act_bits": act_bits}
     if any(bits is not None for bits in flags.values()):
         overrides["quant"] = {key: bits for key, bits in flags.items() if bits is not None}
-    if data is not None:
-        overrides["data"] = {"root": str(data)}
+    places = {"root": None if data is None else str(data), "fold": fold, "folds": folds}
+    if any(value is not None for value in places.values()):
+        overrides["data"] = {key: value for key, value in places.items() if value is not None}
     if config is not None:
         experiment = configs.load_experiment(config, settings or [], overrides)
     elif resume and out is not None:
@@ -74,10 +79,13 @@ def train(
         raise ConfigError(
             "no config was given; name one, such as `unetq train em`, or resume a run with --resume --out RUN."
         )
+    if folds is not None and experiment.data.fold is None:
+        raise ConfigError(f"--folds {folds} without --fold: a run trains one fold; add --fold 0, or `unetq sweep` all.")
     if out is None:
         bits = experiment.quant
         suffix = "float" if bits.is_float else f"w{bits.weight_bits}a{bits.act_bits}"
-        out = Path("runs") / f"{Path(config or 'run').stem}-{suffix}"
+        number = "" if experiment.data.fold is None else f"-f{experiment.data.fold}"
+        out = Path("runs") / f"{Path(config or 'run').stem}-{suffix}{number}"
 
     from .loop import Interrupted
     from .progress import for_terminal
@@ -92,6 +100,45 @@ def train(
         raise typer.Exit(130) from None
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks
         typer.echo(f"{out}: trained. Next: unetq evaluate {shlex.quote(str(out))}")
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(help="A shipped config (em, gm, nih, phantom, …) or a YAML file.")],
+    bits: Annotated[str, typer.Option(metavar="W/A,…", help="Bits of weights and activations.")] = "32/32,8/8,4/6,2/2",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each with seeds that follow the config's.")] = 1,
+    folds: Annotated[
+        int | None, typer.Option(min=0, help="Every fold of as many; 0 is one for each subject (data.by).")
+    ] = None,
+    method: Annotated[str | None, typer.Option(metavar="NAME,…", help="Quantisers; by default the config's.")] = None,
+    split: Annotated[str, typer.Option(metavar="NAME,…", help="What is evaluated: validation,test.")] = "validation",
+    data: DataOption = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Any keys of the config, for all runs.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The folder; by default sweeps/CONFIG.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs, with their commands.")] = False,
+) -> None:
+    """Train and evaluate a run of every width, method, seed and fold; the same command goes on where it stopped.
+
+    Low-bit runs start from the float run of their seed and fold. What is done is not done again, what fails is named.
+    """
+    from .sweep import Sweep, describe, parse_splits, preview
+    from .sweep import sweep as run_sweep
+    from .sweep_plan import Grid, parse_bits, parse_methods
+
+    grid = Grid(parse_bits(bits), seeds, folds, parse_methods(method))
+    asked = Sweep(
+        config, grid, out or Path("sweeps") / Path(config).stem, tuple(settings or ()), data, parse_splits(split),
+        shlex.join(["unetq", *sys.argv[1:]]),
+    )  # fmt: skip
+    if dry_run:
+        typer.echo(preview(asked))
+        return
+    outcome = run_sweep(asked, lambda line: typer.echo(line, err=True))
+    typer.echo(describe(asked, outcome))
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
 
 
 @app.command()
@@ -257,20 +304,39 @@ def export(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A .uqm file, or an .onnx file of ours.")],
-    image: Annotated[Path, typer.Argument(help="TIFF, PNG or NIfTI.")],
+    image: Annotated[Path, typer.Argument(help="TIFF, PNG, NIfTI, .npy, a DICOM folder, or a folder of these.")],
     out: OutOption,
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Take images smaller than the network's stride.")
     ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads that run a slice together.")] = 1,
+    axes: Annotated[
+        str, typer.Option(metavar="CODE", help="Where rows, columns, slices increase to, if no header says: LAS.")
+    ] = "",
+    spacing: Annotated[
+        str, typer.Option(metavar="S,R,C", help="mm of slices, rows, columns, if no header says: 3,0.5,0.5.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Segment an image; the mask has its geometry."""
-    from .predict import describe
+    """Segment an image, or with a folder as output every image of a folder; a mask has its image's geometry."""
+    from . import predict_folder as many
+    from .predict import describe, parse_spacing
     from .predict import predict as segment
     from .progress import count_slices
 
-    summary = segment(model, image, out, count_slices, allow_small=allow_small, threads=threads)
+    lengths = parse_spacing(spacing)
+    if many.is_folder_of_images(image, out):
+        found = many.predict_folder(
+            model, image, out, count_slices, lambda line: typer.echo(line, err=True), allow_small=allow_small,
+            threads=threads, axes=axes, spacing=lengths,
+        )  # fmt: skip
+        typer.echo(json.dumps(found) if as_json else many.describe(found))
+        if found["failed"]:
+            raise typer.Exit(1)
+        return
+    summary = segment(
+        model, image, out, count_slices, allow_small=allow_small, threads=threads, axes=axes, spacing=lengths
+    )
     for warning in summary["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(json.dumps(summary) if as_json else describe(summary))
@@ -284,7 +350,8 @@ def report(
     """Compare runs on one page."""
     from .report import build
 
-    typer.echo(f"{build(runs, out)}: written")
+    folders = [run for run in runs if run.name != "sweep.json"]  # it is among `sweeps/em/*`
+    typer.echo(f"{build(folders, out)}: written")
 
 
 @app.command()
@@ -353,7 +420,9 @@ def download(
     """Fetch a data set, or say how to get it."""
     from unetq_datasets.download import fetch
 
-    typer.echo(str(fetch(name, dest if dest is not None else Path("data") / name)))
+    folder = dest if dest is not None else Path("data") / name
+    for path in fetch(name, folder, tell=lambda line: typer.echo(line, err=True)):
+        typer.echo(str(path))
 
 
 def _spread_settings(arguments: list[str]) -> list[str]:

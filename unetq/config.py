@@ -1,6 +1,6 @@
 """The experiment, typed: defaults here, a YAML file for what differs, ``--set key=value`` on top.
 
-An unknown key is an error that names the nearest known one. YAML is read with ``yaml.safe_load`` only.
+An unknown key is an error that names the nearest known one. YAML is read by safe loaders only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -109,9 +109,24 @@ def _as_yaml(value: Any) -> str:
     return str(text).removesuffix("...\n").strip()
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Safe YAML in which a key comes once: of two sections ``data`` the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} comes twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(text: str, source: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _OnceLoader)  # a safe loader, too
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}. Correct the file.") from None
     if values is None:

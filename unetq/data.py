@@ -142,9 +142,20 @@ class DatasetSpec:
             )
         else:
             samples = Samples(found)
+            self._refuse_of_slices()
         check_samples(samples, len(self.labels), where=where, slices_of_volumes=isinstance(found, Cases))
         check_size(samples, self.preprocessing, min_size, where)
         return samples
+
+    def _refuse_of_slices(self) -> None:
+        """What only volumes have must not be asked of single slices: prediction would do it, training could not."""
+        for key, default in (("context", 0), ("orientation", ""), ("over", "image")):
+            value = getattr(self.preprocessing, key)
+            if value != default:
+                raise ConfigError(
+                    f"data.preprocessing.{key} = {value}: data set {self.name!r} holds single slices, which have no "
+                    f"neighbours, no volume and no place in space; leave it at {default!r}."
+                )
 
 
 def resolve_dataset(name: str, options: Mapping[str, Any] | None = None) -> DatasetSpec:

@@ -144,4 +144,5 @@ DATASET = DatasetSpec(
     defaults=DEFAULTS,
     configure=_configure,
     layout=LAYOUT,
+    citation="Images of your own; cite where they come from.",
 )
