@@ -7,7 +7,7 @@ import pytest
 
 from unetq.cases import Case, Cases, Skipped, samples_of
 from unetq.data import DatasetSpec
-from unetq.errors import ConfigError, DataError
+from unetq.errors import ConfigError, DataError, EmptySplitError
 from unetq.export.program import Preprocessing
 from unetq.folds import Fold
 from unetq.samples import Sample, check_no_leak, check_size
@@ -172,3 +172,26 @@ def test_sizes_count_after_resampling() -> None:
     with pytest.raises(DataError, match=r"a-000 is 3 x 2 pixels once resampled from 5 x 6.*stride 4 x 4"):
         check_size(seen(case()), rule, 4)
     check_size(seen(case()), rule, 2)
+
+
+@pytest.mark.parametrize("empty", ["train", "validation"])
+def test_folds_need_no_case_in_both_splits(empty: str) -> None:
+    def loader(root: object, split: str, options: object) -> Cases:
+        if split == empty:
+            raise EmptySplitError("none")
+        return Cases([one for name in ("train", "validation") for one in people(name)])
+
+    toy = spec(loader)
+    fold = Fold(0, 3)
+    assert len({s.subject for s in toy.load(None, "train", fold=fold)}) == 4
+    assert len({s.subject for s in toy.load(None, "validation", fold=fold)}) == 2
+    with pytest.raises(EmptySplitError, match="none"):
+        toy.load(None, empty)
+
+
+def test_folds_of_nothing() -> None:
+    def loader(root: object, split: str, options: object) -> Cases:
+        raise EmptySplitError(f"no {split}")
+
+    with pytest.raises(EmptySplitError, match="no validation"):
+        spec(loader).load(None, "train", fold=Fold(0, 3))

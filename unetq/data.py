@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import Cases, samples_of
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, EmptySplitError
 from .export.program import Preprocessing
 from .folds import Fold
 from .samples import Sample, Samples, check_no_leak, check_samples, check_size
@@ -113,7 +113,13 @@ class DatasetSpec:
             raise DataError(f"data set {self.name!r} needs a folder and none was given; {_what_to_do(self)}")
         if fold is None or split == "test":
             return self._read(root, split, options, dimensions, min_size)
-        parts = {name: self._read(root, name, options, dimensions, min_size) for name in ("train", "validation")}
+        parts: dict[str, Samples] = {}
+        for name in ("train", "validation"):
+            try:
+                parts[name] = self._read(root, name, options, dimensions, min_size)
+            except EmptySplitError:
+                if name == "validation" and not parts:
+                    raise
         check_no_leak(parts)
         divided = fold.split([sample for part in parts.values() for sample in part])
         skipped = dict.fromkeys(item for part in parts.values() for item in part.skipped)
@@ -133,7 +139,7 @@ class DatasetSpec:
             samples = Samples(samples_of(found, self.preprocessing, dimensions), found.skipped)
             if not samples and found.skipped:
                 first = "; ".join(f"{item.case}: {item.reason}" for item in found.skipped[:3])
-                raise DataError(
+                raise EmptySplitError(
                     f"no case{where} of split {split!r} can be used ({len(found.skipped)} skipped). {first}"
                 )
         elif dimensions == 3:

@@ -23,6 +23,10 @@ class DataError(UnetqError):
     exit_code = 3
 
 
+class EmptySplitError(DataError):
+    """A split without a usable case; cross-validation goes on where the other split has some."""
+
+
 class ModelFileError(UnetqError):
     """A ``.uqm`` file that is damaged, of an unknown version, or not a model at all."""
 

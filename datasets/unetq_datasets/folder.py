@@ -31,7 +31,7 @@ from typing import Any
 
 from unetq.cases import Cases, Skipped
 from unetq.data import SPLITS, DatasetSpec
-from unetq.errors import ConfigError, DataError
+from unetq.errors import ConfigError, DataError, EmptySplitError
 from unetq.export.program import Preprocessing
 
 from ._pairs import Pair, Stored, checked_classes, checked_geometry, read_pairs
@@ -76,7 +76,9 @@ def _load(root: Path | None, split: str, options: Mapping[str, Any]) -> Cases:
     )
     wanted = [pair for pair in pairs if sides.get(pair.id) == split]
     if not wanted:
-        raise DataError(f"{root}: no case belongs to {split}; list some in the option {split}, or raise its fraction.")
+        raise EmptySplitError(
+            f"{root}: no case belongs to {split}; list some in the option {split}, or raise its fraction."
+        )
     found = read_pairs([pair for pair in wanted if pair.id not in skipped], stored)
     lacking = tuple(Skipped(pair.id, skipped[pair.id]) for pair in wanted if pair.id in skipped)
     return Cases(found.cases, lacking + found.skipped)

@@ -21,7 +21,7 @@ from typing import Any
 
 from unetq.cases import Cases, Skipped
 from unetq.data import SPLITS, DatasetSpec
-from unetq.errors import ConfigError, DataError
+from unetq.errors import ConfigError, DataError, EmptySplitError
 from unetq.export.program import Preprocessing
 
 from ._pairs import Pair, Stored, checked_classes, checked_geometry, read_pairs
@@ -58,7 +58,7 @@ def _load(root: Path | None, split: str, options: Mapping[str, Any]) -> Cases:
     _refuse_twice(place, entries)
     wanted = _divide(place, content, entries, options)[split]
     if not wanted:
-        raise DataError(
+        raise EmptySplitError(
             f"{place}: no case with a label belongs to {split}; add such a list, or set the option fractions."
         )
     skipped = tuple(Skipped(pair.id, f"{place}: {pair.id} has no label.") for pair in wanted if not pair.labels)

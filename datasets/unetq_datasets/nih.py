@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from unetq.cases import Case, Cases, Skipped
 from unetq.data import DatasetSpec
 from unetq.dicom import SeriesInfo, find_series, read_series
-from unetq.errors import ConfigError, DataError
+from unetq.errors import ConfigError, DataError, EmptySplitError
 from unetq.export.program import Preprocessing
 from unetq.geometry import orient, oriented_spacing
 from unetq.nifti import read_nifti
@@ -97,7 +97,7 @@ def _load(root: Path | None, split: str, options: Mapping[str, Any]) -> Cases:
 def _some(found: Cases, root: Path, split: str) -> Cases:
     if not found.cases:
         first = "; ".join(f"{item.case}: {item.reason}" for item in found.skipped[:3])
-        raise DataError(
+        raise EmptySplitError(
             f"no patient of the {split} split in {root} can be used ({first or 'none is there'}). "
             "data.options.validation and data.options.test say who is in which split."
         )
