@@ -121,9 +121,14 @@ def test_volumes_of_a_3d_network_give_the_same_cases(split: tuple) -> None:
     assert alone["summary"]["grey"]["dice"]["low"] is None
 
 
+def of_nobody(samples: list[Sample]) -> list[Sample]:
+    return [replace(sample, subject="") for sample in samples]
+
+
 def test_one_volume_of_slices_is_scored_by_slice() -> None:
     truth = volume(1)
-    samples, masks = sliced("v", truth), list(np.roll(truth, 1, axis=1))
+    samples, masks = of_nobody(sliced("v", truth)), list(np.roll(truth, 1, axis=1))
+    assert assess(sliced("v", truth), masks)["unit"] == "case"  # the only patient of a fold is a patient
     record = assess(samples, masks)
     assert record["unit"] == "slice" and [c["id"] for c in record["cases"]] == [s.id for s in samples]
     assert "of one volume" in record["bootstrap"]["note"]
@@ -207,7 +212,7 @@ def test_slices_of_different_sizes_have_no_distances() -> None:
 def test_cells_are_scored_where_there_are_membranes() -> None:
     truth = (volume(4) > 0).astype(np.uint8)
     prediction = (volume(5) > 0).astype(np.uint8)
-    samples = sliced("v", truth, spacing=())
+    samples = of_nobody(sliced("v", truth, spacing=()))
     record = Assessor(samples, ("membrane", "cell"), QUICK, 0).record(
         scored(samples, list(prediction), 2), list(prediction)
     )

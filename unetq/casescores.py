@@ -1,7 +1,8 @@
 """Slices put back into volumes, and what ``metrics.json`` says of each case, each class, each site.
 
 The unit of every mean, interval and test is the case (a volume), because slices of one volume resemble each other.
-Where a split has one volume of single slices (EM), the unit is the slice; intervals then speak of that volume alone.
+Where a split is one volume of slices of no person (EM), the unit is the slice; intervals then speak of that volume
+alone.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def units(samples: Sequence[Sample]) -> tuple[str, list[Unit]]:
     volumes: dict[str, list[int]] = {}
     for place, sample in enumerate(samples):
         volumes.setdefault(sample.volume, []).append(place)
-    if len(volumes) == 1 and samples[0].image.ndim == 3:
+    if len(volumes) == 1 and samples[0].image.ndim == 3 and not samples[0].subject:
         return "slice", [_unit(samples, [place], sample.id) for place, sample in enumerate(samples)]
     return "case", [_unit(samples, members, volume) for volume, members in volumes.items()]
 
