@@ -105,7 +105,9 @@ def cases_table(evaluations: dict[str, Any]) -> list[str]:
         ("nsd", f"NSD % at {first['nsd_tolerance']:g} {unit}", 100.0, 2),
         ("volume_error", "volume error %", 100.0, 1),
     )
-    rows = [[f"mean over {len(first['cases'])} {first['unit']}s", "", *(title for _, title, _, _ in columns)]]
+    count = len(first["cases"])
+    over = f"mean over {count} {first['unit']}s" if count > 1 else f"the only {first['unit']}"
+    rows = [[over, "", *(title for _, title, _, _ in columns)]]
     for label in first["summary"]:
         if label == BACKGROUND:
             continue
@@ -131,6 +133,8 @@ def _difference(label: str, pair: dict[str, Any]) -> str:
     text = f"{label}: integer − float32 Dice {100 * pair['difference']:+.2f} points"
     if pair["low"] is not None:
         text += f" [{100 * pair['low']:+.2f}, {100 * pair['high']:+.2f}]"
+    if pair["n"] == 1:
+        return f"{text}; one pair: no interval, no test"
     text += f", p = {pair['p']:.3g} ({pair['test']}, n = {pair['n']})"
     return text + (f"; {pair['note']}" if pair.get("note") else "")
 
