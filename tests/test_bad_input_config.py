@@ -72,6 +72,8 @@ def test_wrong_keys_and_types(data: Any, message: str, bids: Path, capsys: Captu
         ("data: {name: gm\n", "is not valid YAML"),
         ("data: !!python/object/apply:os.system [true]\n", "is not valid YAML"),
         ("gm", "holds a str"),
+        ("", "my.yaml is empty: a config names at least its data set"),
+        ("# data: {name: gm}\n", "is empty"),
         ("data: {name: em}\ntrain: {crop: 16}\ndata: {root: x}\n", "the key 'data' comes twice"),
         ("train:\n  lr: 0.1\n  crop: 16\n  lr: 0.2\n", "the key 'lr' comes twice"),
         ("train: {crop: [16, sixteen]}", "train.crop = [16, sixteen]"),

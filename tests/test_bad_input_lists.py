@@ -1,6 +1,7 @@
 """Datalists with mistakes, through the command line."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from bad_data import Capture, skipped, train
 from gm_trees import affine, cord_volume, save
 from test_cli import unetq
 
-MSD = {"name": "msd"}
+MSD = {"name": "msd", "options": {"classes": ["background", "cord"]}}
 
 
 def entry(name: str) -> dict[str, str]:
@@ -77,6 +78,7 @@ def test_evaluation_says_what_it_skipped(listed: Path, capsys: Capture, tmp_path
         (lambda c: c["training"].append({"image": 7}), 3, "training[3]"),
         (lambda c: c["training"].append({"label": "x.nii.gz"}), 3, "training[3]"),
         (lambda c: c["labels"].update({"2": "canal"}), 2, "data.options.classes"),
+        (lambda c: c["labels"].update({"1": "canal"}), 2, "value 1 'canal' and the options call it 'cord'"),
         (lambda c: c.update(training=[]), 3, "train"),
     ],
 )
@@ -87,6 +89,26 @@ def test_a_list_that_contradicts_itself_stops(
     found, out, err = train(capsys, tmp_path, MSD, listed)
     assert found == code and out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err, err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("of", ["a", "d"], ids=["train", "validation"])
+def test_a_copy_in_the_test_split_stops_training(of: str, listed: Path, capsys: Capture, tmp_path: Path) -> None:
+    for kind in ("images", "labels"):
+        shutil.copy(listed / kind / f"{of}.nii.gz", listed / kind / "e.nii.gz")
+    write(listed, lambda content: content.update(test=[entry("e")]))
+    code, out, err = train(capsys, tmp_path, MSD, listed)
+    split = "train" if of == "a" else "validation"
+    assert code == 3 and f"slice e-000 of test is also in {split} (there {of}-000)" in err and "two sides" in err
+    assert out == "" and not (tmp_path / "run").exists()
+
+
+def test_a_test_split_that_cannot_be_given_stops_no_training(listed: Path, capsys: Capture, tmp_path: Path) -> None:
+    for path in listed.glob("*/d.nii.gz"):
+        shutil.copy(path, path.with_name("e.nii.gz"))
+    write(listed, lambda content: content.update(test=[entry("e")]))
+    (listed / "images" / "e.nii.gz").write_bytes(b"")
+    code, _, err = train(capsys, tmp_path, MSD, listed)
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"training": '])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from unetq.cases import Case, Cases, Skipped
 from unetq.data import DatasetSpec, dataset_names, find_root, resolve_dataset
 from unetq.errors import ConfigError, DataError
 from unetq.export.program import Preprocessing
@@ -57,6 +58,13 @@ def test_unknown_splits_and_options_name_the_nearest(tmp_path: Path) -> None:
     for options in ({"count": "three"}, {"count": True}, {"word": 3}, {"flag": 1}):
         with pytest.raises(ConfigError, match="it takes"):
             spec().load(tmp_path, "train", options)
+
+
+def test_the_kind_of_an_option_is_named(tmp_path: Path) -> None:
+    toy = spec(defaults={"people": {}, "names": [], "count": 3})
+    for options, words in (({"people": []}, "a mapping"), ({"names": {}}, "a list"), ({"count": 0.5}, "a whole num")):
+        with pytest.raises(ConfigError, match=f"it takes {words}"):
+            toy.load(tmp_path, "train", options)
 
 
 def test_options_reach_the_loader_complete() -> None:
@@ -179,3 +187,20 @@ def test_a_folder_that_does_not_exist_is_refused_even_where_none_is_needed(tmp_p
     with pytest.raises(DataError, match=r"nowhere does not exist.*leave --data"):
         find_root(spec(needs_root=False), tmp_path / "nowhere")
     assert find_root(spec(needs_root=False), tmp_path) is None
+
+
+def test_why_a_case_was_left_out_tells_no_place(tmp_path: Path) -> None:
+    """Reasons stand in run.json and in reports: files are named from the data folder."""
+    root = tmp_path / "set"
+
+    def loader(root: Path | None, split: str, options: Any) -> Cases:
+        reasons = [f"{root}/a/1.nii.gz: not as {root}/a/2.nii.gz.", f"not in {root}; fetch it.", f"{root}-2/x stays."]
+        image = np.arange(8 * 8 * 2, dtype=np.float32).reshape(2, 8, 8)
+        good = [] if split == "test" else [Case("good", image, np.zeros((2, 8, 8), np.uint8))]
+        return Cases(good, tuple(Skipped(f"bad-{k}", reason) for k, reason in enumerate(reasons)))
+
+    data = spec(loader=loader)
+    told = [item.reason for item in data.load(root, "train").skipped]
+    assert told == ["a/1.nii.gz: not as a/2.nii.gz.", "not in set; fetch it.", f"{root}-2/x stays."]
+    with pytest.raises(DataError, match=r"3 skipped\). bad-0: a/1.nii.gz: not as"):
+        data.load(root, "test")

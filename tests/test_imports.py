@@ -52,7 +52,7 @@ DATASETS_MAY_IMPORT = (
     "unetq.cases", "unetq.data", "unetq.dicom", "unetq.errors", "unetq.files", "unetq.geometry",
     "unetq.imageio", "unetq.nifti", "unetq.preprocess", "unetq.samples", "unetq.export.program",
 )  # fmt: skip
-REPORT_MAY_IMPORT = ("unetq.errors", "unetq.files", "unetq.report")
+REPORT_MAY_IMPORT = ("unetq.errors", "unetq.files", "unetq.report", "unetq.statistics")
 PUBLIC_NAMES = [
     "ModelMeta",
     "Preprocessing",

@@ -96,3 +96,10 @@ def test_too_few_pairs() -> None:
     none, two = paired([], [], 200), paired([0.5, 0.6], [0.4, 0.4], 200)
     assert none["n"] == 0 and none["difference"] is None and none["p"] is None
     assert two["difference"] == pytest.approx(0.15) and two["low"] is None and "no interval" in two["note"]
+
+
+def test_one_pair_has_no_test() -> None:
+    found = paired([0.9], [0.8])
+    assert found["difference"] == pytest.approx(0.1) and found["n"] == 1
+    assert (found["p"], found["low"], found["test"]) == (None, None, "")
+    assert "no test" in found["note"]

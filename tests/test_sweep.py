@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gm_trees import affine, cord_volume, save
 from small_runs import assert_same_tensors, tensors
 from sweep_runs import TINY, FakeRuns, asked
 from test_cli import start as start_command
@@ -129,6 +130,45 @@ def test_folders_that_are_no_sweep(config: str, tmp_path: Path) -> None:
     with locked(tmp_path / "busy"), pytest.raises(OutputError, match="one at a time"):
         sweep(asked(config, tmp_path / "busy"), start=FakeRuns())
     assert sweep(asked(config, tmp_path / "busy"), start=FakeRuns()).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "folds", "message"),
+    [
+        (["data.options.kind=cord"], 99, "data.folds = 99 of 6 subjects"),
+        (["data.by=slice"], 7, "data.folds = 7 of 6 slices"),
+        ([], 2, "data.folds = 2 of 1 subjects"),
+        ([], 0, "data.folds = 0 of 1 subjects"),
+        (["data.options.kind=cord", "data.fold=3", "data.folds=7"], None, "data.folds = 7 of 6 subjects"),
+    ],
+)
+def test_more_folds_than_groups_start_nothing(
+    settings: list[str], folds: int | None, message: str, config: str, tmp_path: Path
+) -> None:
+    runs = FakeRuns()
+    with pytest.raises(ConfigError, match=message):
+        sweep(Sweep(config, Grid(parse_bits("4/6"), folds=folds), tmp_path / "s", tuple(settings)), start=runs)
+    assert runs.made == [] and not (tmp_path / "s").exists()
+
+
+def test_more_folds_than_sites_start_nothing(tmp_path: Path) -> None:
+    """Of a data set whose validation split is empty, too."""
+    for number in range(4):
+        image, classes = cord_volume(number, 2)
+        save(tmp_path / "images" / f"{'ab'[number % 2]}{number}.nii.gz", image, affine())
+        save(tmp_path / "labels" / f"{'ab'[number % 2]}{number}.nii.gz", classes, affine())
+    options = {"classes": ["background", "grey", "white"], "site": "images/(.)", "fractions": [1.0, 0.0, 0.0]}
+    config = tmp_path / "own.yaml"
+    config.write_text(yaml.safe_dump({"data": {"name": "folder", "options": options, "by": "site"}}))
+    runs = FakeRuns()
+    for folds in (3, 2, 0):
+        wanted = Sweep(str(config), Grid(parse_bits("32/32"), folds=folds), tmp_path / f"s{folds}", data=tmp_path)
+        if folds == 3:
+            with pytest.raises(ConfigError, match=r"data\.folds = 3 of 2 sites"):
+                sweep(wanted, start=runs)
+        else:
+            sweep(wanted, start=runs)
+    assert runs.made == ["float-s0-f0", "float-s0-f1"] * 2
 
 
 def test_a_preview_writes_none(config: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

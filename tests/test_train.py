@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import tifffile
 import torch
 from small_runs import assert_same_tensors, small, tensors
+from unetq_datasets import phantom
 
 from unetq import checkpoint as checkpoints
 from unetq import files
@@ -22,8 +24,9 @@ from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, U
 from unetq.experiment import Experiment
 from unetq.export.program import Preprocessing
 from unetq.loop import Interrupted, schedule_factor
+from unetq.prepare import load_data, new_network
 from unetq.runs import load_split
-from unetq.samples import digest
+from unetq.samples import Samples, digest
 from unetq.scoring import Scorer
 from unetq.train import train
 
@@ -307,6 +310,24 @@ def test_bad_data_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.accelerator = quantum.*train\.accelerator=cpu train\.devices=1"):
         train(small(train={"accelerator": "quantum"}), out)
     assert not out.exists()
+
+
+def test_the_test_split_is_read_where_the_loader_promises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its samples are compared and let go; other splits are read as before."""
+    read: list[str] = []
+
+    def spy(experiment: Experiment, split: str, data: Path | None = None) -> Samples:
+        read.append(split)
+        return load_split(experiment, "train" if split == "test" else split, data)  # a copy of all of it
+
+    monkeypatch.setattr("unetq.prepare.load_split", spy)
+    experiment = small()
+    load_data(experiment, new_network(experiment), None, torch.device("cpu"))
+    assert read == ["train", "validation"]
+    monkeypatch.setattr("unetq_datasets.phantom.DATASET", replace(phantom.DATASET, test_apart=False))
+    with pytest.raises(DataError, match="of test is also in train"):
+        load_data(experiment, new_network(experiment), None, torch.device("cpu"))
+    assert read == ["train", "validation"] * 2 + ["test"]
 
 
 def test_disk_full_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -346,12 +346,13 @@ def predict(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")],
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Number cases and persons, hide their names.")] = False,
 ) -> None:
     """Compare runs on one page."""
     from .report import build
 
     folders = [run for run in runs if run.name != "sweep.json"]  # it is among `sweeps/em/*`
-    typer.echo(f"{build(folders, out)}: written")
+    typer.echo(f"{build(folders, out, anonymous=anonymous)}: written")
 
 
 @app.command()

@@ -130,7 +130,10 @@ def _read_yaml(text: str, source: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}. Correct the file.") from None
     if values is None:
-        return {}
+        raise ConfigError(
+            f"{source} is empty: a config names at least its data set, such as `data: {{name: em}}`. Write that; {{}} "
+            "stands for the defaults alone."
+        )
     if not isinstance(values, dict):
         raise ConfigError(
             f"{source} holds a {type(values).__name__}; a config is a mapping of keys to values. Correct the file."

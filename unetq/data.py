@@ -8,8 +8,9 @@ import difflib
 import importlib
 import os
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class DatasetSpec:
         defaults: every option with its default value; others are refused.
         configure: for data sets whose classes depend on options: ``(spec, options) -> spec``.
         needs_root: False for data that is computed.
+        test_apart: the loader itself keeps cases of the test split out of the others, so that training need not read
+            the test split to see that.
         layout: what a folder has to hold, in words, for error messages.
         citation: what to cite, and the terms of use.
     """
@@ -51,6 +54,7 @@ class DatasetSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     configure: "Callable[[DatasetSpec, Mapping[str, Any]], DatasetSpec] | None" = None
     needs_root: bool = True
+    test_apart: bool = False
     layout: str = ""
     citation: str = ""
 
@@ -136,11 +140,12 @@ class DatasetSpec:
         found = self.loader(root, split, self.complete_options(options))
         where = f" in {root}" if root else ""
         if isinstance(found, Cases):
-            samples = Samples(samples_of(found, self.preprocessing, dimensions), found.skipped)
-            if not samples and found.skipped:
-                first = "; ".join(f"{item.case}: {item.reason}" for item in found.skipped[:3])
+            skipped = [replace(item, reason=_without_root(item.reason, root)) for item in found.skipped]
+            samples = Samples(samples_of(found, self.preprocessing, dimensions), skipped)
+            if not samples and skipped:
+                first = "; ".join(f"{item.case}: {item.reason}" for item in skipped[:3])
                 raise EmptySplitError(
-                    f"no case{where} of split {split!r} can be used ({len(found.skipped)} skipped). {first}"
+                    f"no case{where} of split {split!r} can be used ({len(skipped)} skipped). {first}"
                 )
         elif dimensions == 3:
             raise ConfigError(
@@ -214,6 +219,15 @@ def find_root(spec: DatasetSpec, data: Path | None = None) -> Path | None:
     raise DataError(f"no data for {spec.name!r}: looked for {looked}{hint}; {_what_to_do(spec)}")
 
 
+def _without_root(text: str, root: Path | None) -> str:
+    """``text`` with files below ``root`` named from there: where data lie is nothing for a result that is passed on."""
+    for place in {} if root is None else {str(root): None, str(root.resolve()): None}:
+        if len(place) > 1:  # neither "." nor "/"
+            text = re.sub(rf"(?<![\w./-]){re.escape(place)}/", "", text)
+            text = re.sub(rf"(?<![\w./-]){re.escape(place)}(?![\w/-])", Path(place).name, text)
+    return text
+
+
 def _what_to_do(spec: DatasetSpec) -> str:
     layout = f" {spec.layout}" if spec.layout else ""
     return f"give it with --data DIR, or see `unetq download {spec.name}`.{layout}"
@@ -227,5 +241,5 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _kind(value: Any) -> str:
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", list: "a list"}
-    return words.get(type(value), "a value")
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    return {**words, list: "a list", dict: "a mapping"}.get(type(value), "a value")

@@ -35,7 +35,7 @@ class Fold:
             return self._blocks(samples)
         keys = [_key(sample, self.by) for sample in samples]
         groups = sorted(set(keys))
-        count = self._checked(len(groups))
+        count = self.checked(len(groups))
         shuffled = np.random.default_rng(0).permutation(len(groups)) if self.count else np.arange(len(groups))
         chosen = {groups[place] for place in shuffled[self.index :: count]}
         return (
@@ -49,11 +49,16 @@ class Fold:
 
     def _blocks(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
         order = sorted(samples, key=lambda sample: (sample.volume, sample.index, sample.id))
-        count = self._checked(len(order))
+        count = self.checked(len(order))
         first, last = (len(order) * step // count for step in (self.index, self.index + 1))
         return [*order[:first], *order[last:]], order[first:last]
 
-    def _checked(self, groups: int) -> int:
+    def checked(self, groups: int) -> int:
+        """How many folds there are of so many groups.
+
+        Raises:
+            ConfigError: as ``split``.
+        """
         count = self.count or groups
         if groups < 2 or not 2 <= count <= groups:
             raise ConfigError(

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def new_network(experiment: Experiment) -> nn.Module:
 
 
 def load_data(experiment: Experiment, network: nn.Module, data: Path | None, device: torch.device) -> TrainingData:
-    """Training and validation slices, checked against each other and the network.
+    """Training and validation slices, checked against each other, the data set's test split and the network.
 
     The low-bit network is built once too, since a setting that it refuses would else be found after the float stage.
 
@@ -139,7 +140,7 @@ def load_data(experiment: Experiment, network: nn.Module, data: Path | None, dev
     spec, preprocessing = dataset_of(experiment)
     train = load_split(experiment, "train", data)
     validation = load_split(experiment, "validation", data)
-    check_no_leak({"train": train, "validation": validation})
+    _check_sides(experiment, data, train, validation)
     for sample in (*train, *validation):
         if sample.label is None:
             raise DataError(f"slice {sample.id} has no label: training and validation need the truth; leave it out.")
@@ -159,6 +160,20 @@ def load_data(experiment: Experiment, network: nn.Module, data: Path | None, dev
     digests = {"train": [digest(sample) for sample in train], "validation": [digest(sample) for sample in validation]}
     record = data_record(experiment, digests)
     return TrainingData(train, validation, scorer, spec.labels, channels, channels_out, record)
+
+
+def _check_sides(experiment: Experiment, data: Path | None, train: Samples, validation: Samples) -> None:
+    """No slice and no person on two sides; the test split is read for this, and let go.
+
+    Where the loader promises ``test_apart``, it is not read. A test split that cannot be given (many folders have
+    none) stops nothing here; evaluation on it says why.
+    """
+    sides = {"train": train, "validation": validation}
+    spec, _ = dataset_of(experiment)
+    if "test" in spec.splits and not spec.test_apart:
+        with suppress(DataError):
+            sides["test"] = load_split(experiment, "test", data)
+    check_no_leak(sides)
 
 
 def example_input(experiment: Experiment, channels: int) -> torch.Tensor:

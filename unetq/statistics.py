@@ -21,6 +21,7 @@ MOST_EXACT = 50
 MOST_PERMUTED = 13
 FEW = 10
 TOO_NARROW = f"bootstrap intervals of fewer than {FEW} values are narrower than they should be"
+ONE_PAIR = "one pair: no interval, no test"
 NO_INTERVAL = f"fewer than {FEWEST} values: no interval"
 
 
@@ -79,15 +80,16 @@ def paired(a: Sequence[float], b: Sequence[float], samples: int = 2000, seed: in
 
     Returns:
         {"difference", "low", "high", "p", "test", "n"} and "note" where something is to be said of it. All numbers
-        None where there are no pairs.
+        None where there are no pairs, p None of a single one.
     """
     differences = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     n = len(differences)
     if n == 0:
         return {"difference": None, "low": None, "high": None, "p": None, "test": "", "n": 0, "note": "no pairs"}
     found = interval(differences.tolist(), samples, seed)
-    p, test, notes = _wilcoxon(differences)
-    if n < FEWEST:
+    p: float | None
+    p, test, notes = (None, "", [ONE_PAIR]) if n == 1 else _wilcoxon(differences)
+    if 1 < n < FEWEST:
         notes.append(NO_INTERVAL)
     record = {
         "difference": float(differences.mean()),

@@ -133,9 +133,8 @@ def _difference(label: str, pair: dict[str, Any]) -> str:
     text = f"{label}: integer − float32 Dice {100 * pair['difference']:+.2f} points"
     if pair["low"] is not None:
         text += f" [{100 * pair['low']:+.2f}, {100 * pair['high']:+.2f}]"
-    if pair["n"] == 1:
-        return f"{text}; one pair: no interval, no test"
-    text += f", p = {pair['p']:.3g} ({pair['test']}, n = {pair['n']})"
+    if pair["p"] is not None:
+        text += f", p = {pair['p']:.3g} ({pair['test']}, n = {pair['n']})"
     return text + (f"; {pair['note']}" if pair.get("note") else "")
 
 

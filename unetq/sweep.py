@@ -12,8 +12,9 @@ from typing import Any
 
 from . import __version__, files
 from .errors import CheckpointError, ConfigError, OutputError
+from .folds import Fold
 from .metrics import headline
-from .sweep_plan import Grid, Planned, Standing, find_data, plan, read_object, standing
+from .sweep_plan import Grid, Planned, Standing, count_folds, find_data, plan, read_object, standing
 from .sweep_process import Ended, Stop, locked, run_apart
 
 RECORD = "sweep.json"
@@ -86,12 +87,16 @@ def sweep(asked: Sweep, tell: Tell = lambda line: None, start: Start = run_apart
         start: does one job (see ``sweep_worker``); in a process of its own.
 
     Raises:
-        ConfigError, DataError: the plan cannot be made, the data are not there, or a run that is there has another
-            config; before anything is trained.
+        ConfigError, DataError: the plan cannot be made, the data are not there or have fewer groups than there are
+            folds, or a run that is there has another config; before anything is trained.
         OutputError: ``out`` holds other things, another sweep is at work in it, or it cannot be written.
     """
     runs, _ = _planned(asked)
-    find_data(runs[0].experiment.data)
+    data = runs[0].experiment.data
+    if data.fold is not None and asked.grid.folds != 0:  # with 0 they were counted for the plan
+        count_folds(data, Fold(data.fold, data.folds, data.by))
+    else:
+        find_data(data)
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

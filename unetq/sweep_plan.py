@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from .config import MAY_DIFFER, build, differences, overlay, parse_settings, read_config
 from .data import DatasetSpec, find_root, resolve_dataset
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, EmptySplitError
 from .experiment import FLOAT_BITS, DataConfig, Experiment
 from .folds import Fold
+from .samples import Sample
 
 FLOAT_RUN = "float"
 LOW_BIT_ONLY = ("quant.", "train.quant_", "train.step_size_lr", "train.distill", "train.progressive")
@@ -97,7 +98,7 @@ def plan(
     planner = _Planner(config, read_config(config), tuple(settings), data, out)
     folds: Sequence[int | None] = (None,)
     if grid.folds is not None:
-        folds = range(grid.folds or _count_groups(planner.base.data, data))
+        folds = range(grid.folds or count_folds(planner.base.data, Fold(0, 0, planner.base.data.by), data))
     runs: dict[str, Planned] = {}
     for index in range(grid.seeds):
         for fold in folds:
@@ -191,14 +192,23 @@ def find_data(data: DataConfig, folder: Path | None = None) -> tuple[DatasetSpec
     return spec, find_root(spec, folder or (Path(data.root) if data.root else None))
 
 
-def _count_groups(data: DataConfig, folder: Path | None) -> int:
-    """How many groups ``data.by`` finds in the training and validation splits."""
+def count_folds(data: DataConfig, fold: Fold, folder: Path | None = None) -> int:
+    """How many folds the training and validation splits give; reads both.
+
+    Raises:
+        ConfigError: ``fold`` is none of them, or there are fewer groups than folds. DataError: as ``find_data``.
+    """
     spec, root = find_data(data, folder)
-    # As slices, since the data set's own preprocessing may fit these only.
-    samples = [sample for split in ("train", "validation") for sample in spec.load(root, split, data.options)]
+    samples: list[Sample] = []
+    for split in ("train", "validation"):
+        try:  # as slices, since the data set's own preprocessing may fit these only
+            samples += spec.load(root, split, data.options)
+        except EmptySplitError:
+            if split == "validation" and not samples:
+                raise
     if data.dimensions == 3:
         samples = list({sample.volume: sample for sample in samples}.values())
-    return Fold(0, 0, data.by).groups(samples)
+    return fold.checked(fold.groups(samples))
 
 
 def standing(folder: Path, planned: Planned, splits: Sequence[str]) -> Standing:

@@ -9,7 +9,8 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from unetq.errors import DataError, OutputError
@@ -18,6 +19,18 @@ from unetq.files import write_json
 BLOCK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte
 Tell = Callable[[str], None]
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """What the file system refuses within is an ``OutputError`` that names the file, or else ``place``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {error.filename or place}: {error.strerror or error}; free some space or choose another "
+            "place; what has come is kept."
+        ) from error
 
 
 def read_address(url: str, largest: int = 1 << 26) -> bytes:
@@ -50,7 +63,8 @@ def download(url: str, target: Path, tell: Tell = lambda line: None) -> Path:
         OutputError: it cannot be written.
     """
     part, mark = Path(f"{target}.part"), Path(f"{target}.part.json")
-    have = part.stat().st_size if part.is_file() else 0
+    with writing(part):
+        have = part.stat().st_size if part.is_file() else 0
     known = _read_mark(mark, url) if have else ""
     request = urllib.request.Request(url)
     if known:
@@ -60,7 +74,8 @@ def download(url: str, target: Path, tell: Tell = lambda line: None) -> Path:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and known:  # the part is not of this file, or there is nothing left of it
-            part.unlink()
+            with writing(part):
+                part.unlink()
             return download(url, target, tell)
         raise _unreachable(url, error) from error
     except (OSError, http.client.HTTPException) as error:
@@ -68,12 +83,14 @@ def download(url: str, target: Path, tell: Tell = lambda line: None) -> Path:
     with answer:
         resumed = answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
         if answer.status == 206 and not resumed:
-            part.unlink(missing_ok=True)
+            with writing(part):
+                part.unlink(missing_ok=True)
             raise _unreachable(url, "it sent another part of the file than was asked for")
         write_json(mark, {"url": url, "mark": _mark_of(answer.headers)})
         _receive(url, answer, part, have if resumed else 0, tell)
-    part.replace(target)
-    mark.unlink(missing_ok=True)
+    with writing(target):
+        part.replace(target)
+        mark.unlink(missing_ok=True)
     return target
 
 

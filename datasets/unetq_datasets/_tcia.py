@@ -17,7 +17,7 @@ from typing import Any
 from unetq.errors import DataError, OutputError
 
 from ._archives import HASHES, unpack
-from ._http import Tell, download, read_address
+from ._http import Tell, download, read_address, writing
 
 SERVER = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
 PARTS = ".download"
@@ -71,7 +71,8 @@ def fetch_collection(
             continue
         tell(f"{head}, {series.images or 'some'} images")
         try:
-            _fetch_series(folder, series, place, server, tell, wait)
+            with writing(place):
+                _fetch_series(folder, series, place, server, tell, wait)
         except DataError as error:
             failed.append(f"{series.patient}: {error}")
             tell(f"{head} failed: {error}")
@@ -80,7 +81,8 @@ def fetch_collection(
             f"{len(failed)} of {len(listed)} series of {collection} did not come; the others are in {folder}; run the "
             f"same command again to go on. The first: {failed[0]}"
         )
-    _tidy(folder / PARTS)
+    with writing(folder):
+        _tidy(folder / PARTS)
     return [folder / series.patient / series.uid for series in listed]
 
 

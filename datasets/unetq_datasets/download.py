@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pooch
+import requests
 
 from unetq.errors import ConfigError, DataError, OutputError
 
 from . import em, gm, nih
 from ._archives import unpack
-from ._http import Tell
+from ._http import Tell, writing
 from ._nih_layout import WITHDRAWN, name_of
 from ._tcia import fetch_collection
 
@@ -63,14 +64,15 @@ def fetch_pancreas(folder: Path, tell: Tell, *, labels: RemoteFile = PANCREAS_LA
         DataError, OutputError: as ``fetch``.
     """
     place = folder / "labels"
-    if not place.exists():
-        parts = folder / ".labels"
-        parts.mkdir(parents=True, exist_ok=True)
-        archive = _fetch_file(parts, "labels.zip", labels)
-        unpack(archive, place)
-        archive.unlink()
-        parts.rmdir()
-        tell("the labels are there")
+    with writing(folder):
+        if not place.exists():
+            parts = folder / ".labels"
+            parts.mkdir(parents=True, exist_ok=True)
+            archive = _fetch_file(parts, "labels.zip", labels)
+            unpack(archive, place)
+            archive.unlink()
+            parts.rmdir()
+            tell("the labels are there")
     without = [name_of(number) for number in WITHDRAWN]
     return [place, *fetch_collection(folder, "Pancreas-CT", without=without, tell=tell, **options)]
 
@@ -148,7 +150,13 @@ def fetch(
 def _fetch_file(folder: Path, file: str, remote: RemoteFile) -> Path:
     target = folder / file
     if target.exists():
-        found = pooch.file_hash(str(target), alg="sha256")
+        try:
+            found = pooch.file_hash(str(target), alg="sha256")
+        except OSError as error:
+            raise DataError(
+                f"{target} cannot be read ({error.strerror}): the file itself is expected there; move it away and "
+                "try again."
+            ) from error
         if found != remote.sha256.lower():
             raise DataError(
                 f"{target} has the SHA-256 {found} and {remote.sha256} is expected: it is another or a damaged file, "
@@ -168,9 +176,11 @@ def _fetch_file(folder: Path, file: str, remote: RemoteFile) -> Path:
             f"{remote.url} is not the file it should be (SHA-256 {remote.sha256} expected): nothing was kept; "
             f"try again, or tell the maintainers if it stays so. {error}"
         ) from error
-    except OSError as error:  # includes what the HTTP library raises
+    except requests.RequestException as error:  # which is an OSError, too
         raise DataError(
             f"{remote.url} could not be downloaded ({error}): the server must be reachable; "
             f"check the connection, or put the file into {folder} by hand."
         ) from error
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another place.") from error
     return Path(fetched)

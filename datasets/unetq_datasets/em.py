@@ -183,5 +183,6 @@ DATASET = DatasetSpec(
     loader=_load,
     splits=tuple(SPLITS),
     layout=LAYOUT,
+    test_apart=True,
     citation=CITATION,
 )

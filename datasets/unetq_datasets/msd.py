@@ -31,6 +31,7 @@ from ._shares import checked_fractions, share
 LAYOUT = "A folder holds dataset.json (or another datalist) and the images and labels it names."
 LISTS = {"train": ("training", "train"), "validation": ("validation", "val"), "test": ("test", "testing")}
 NO_LISTS: dict[str, Sequence[Any]] = {}
+NOTHING = ("background", "bg", "0")  # names of value 0 that say the same
 DEFAULTS: dict[str, Any] = {
     "datalist": "dataset.json",
     "classes": ["background", "foreground"],
@@ -93,14 +94,27 @@ def _check_labels(place: Path, content: Mapping[str, Any], names: Sequence[str],
         raise DataError(
             f"{place} has the labels {labels}: a value and a name each are expected; correct them."
         ) from error
-    if sorted(own) != sorted(values):
-        order = sorted(own)
-        listed = ", ".join(f'"{own[number]}"' for number in order)
+    order = sorted(own)
+    listed = json.dumps([own[number] for number in order], ensure_ascii=False)
+    remedy = f"set data.options.classes to {listed}"
+    if order != list(range(len(order))):
+        remedy += f" and data.options.label_values to {order}"
+    if order != sorted(values):
         raise ConfigError(
             f"{place} names {len(own)} classes of the values {', '.join(map(str, order))} and the options have "
-            f"{len(names)} ({', '.join(names)}): set data.options.classes to [{listed}]"
-            + ("." if order == list(range(len(order))) else f" and data.options.label_values to {order}.")
+            f"{len(names)} ({', '.join(names)}): {remedy}."
         )
+    for name, value in zip(names, values, strict=True):
+        if not _same_name(name, own[value], value):
+            raise ConfigError(
+                f"{place} calls the value {value} {own[value]!r} and the options call it {name!r}: a class has one "
+                f"name, or classes are mixed up; {remedy}, or correct the list."
+            )
+
+
+def _same_name(one: str, other: str, value: int) -> bool:
+    first, second = one.strip().casefold(), other.strip().casefold()
+    return first == second or (value == 0 and first in NOTHING and second in NOTHING)
 
 
 def _entries(

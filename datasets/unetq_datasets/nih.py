@@ -211,5 +211,6 @@ DATASET = DatasetSpec(
     defaults=DEFAULTS,
     configure=_configure,
     layout=LAYOUT,
+    test_apart=True,  # by the patients' numbers; a copy under another number is found when the test split is scored
     citation=CITATION,
 )

@@ -82,6 +82,7 @@ DATASET = DatasetSpec(
     defaults=DEFAULTS,
     configure=_configure,
     needs_root=False,
+    test_apart=True,
     layout="Nothing: the images are computed.",
     citation="Synthetic images made by unetq; nothing to cite.",
 )

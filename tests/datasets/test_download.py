@@ -90,6 +90,27 @@ def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
         fetch("toy", tmp_path / "file" / "folder", registry=registry("http://127.0.0.1:1/toy.tif"))
 
 
+def test_places_that_take_nothing(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the file system refuses is an OutputError, of the tool that writes and of the one that asks."""
+    (tmp_path / "file").touch()
+    for name, sources in (("nih", REGISTRY), ("toy", registry(f"{server}/toy.tif"))):
+        with pytest.raises(OutputError, match=r"cannot .*file"):
+            fetch(name, tmp_path / "file", registry=sources)
+        if Path("/proc/self").exists():
+            with pytest.raises(OutputError, match=r"cannot .*/proc/x"):
+                fetch(name, "/proc/x", registry=sources)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pooch.retrieve", full)
+    with pytest.raises(OutputError, match=r"cannot write .*toy\.tif: No space left"):
+        fetch("toy", tmp_path, registry=registry(f"{server}/toy.tif"))
+    (tmp_path / "toy.tif").mkdir()
+    with pytest.raises(DataError, match=r"toy\.tif cannot be read"):
+        fetch("toy", tmp_path, registry=registry(f"{server}/toy.tif"))
+
+
 def test_em_comes_with_instructions_or_is_already_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"em cannot be downloaded.*register.*{tmp_path}.*Cardona"):
         fetch("em", tmp_path)

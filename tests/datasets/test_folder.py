@@ -69,6 +69,20 @@ def test_the_default_layout(root: Path) -> None:
     assert again == found != other
 
 
+def test_stars_that_meet(root: Path) -> None:
+    nifti(root / "of" / "c7" / "c7_t1.nii.gz", case(7)[0])
+    nifti(root / "of" / "c7" / "c8_t1.nii.gz", case(8)[0])
+    nifti(root / "labels" / "c7.nii.gz", case(7)[1])
+    options = {"labels": "labels/{id}*.nii.gz", "fractions": [1, 0, 0]}
+    for pattern in ("of/{id}/{id}*.nii.gz", "**/{id}/*{id}_*"):
+        assert volumes(load(root, "train", images=pattern, **options)) == ["c7"]
+
+
+def test_characters_that_are_left_out(root: Path) -> None:
+    options = {"images": "images/{id}[!1-5].nii.gz", "labels": "labels/{id}0.nii.gz", "fractions": [1, 0, 0]}
+    assert volumes(load(root, "train", **options)) == ["c"]
+
+
 def test_volumes(root: Path) -> None:
     samples = load(root, "train", 3, fractions=[1, 0, 0])
     assert len(samples) == 6 and samples[0].image.shape == (1, 4, 18, 20)
@@ -186,6 +200,12 @@ def test_all_cases_bad(root: Path) -> None:
         ({"images": "images/x*.nii.gz"}, DataError, "no image in .* fits"),
         ({"images": "images/c0.nii.gz"}, ConfigError, "does not say where the id"),
         ({"images": "../*.nii.gz"}, ConfigError, "below the data folder"),
+        ({"images": "images/**.nii.gz"}, ConfigError, r"\*\* is any folders and stands alone"),
+        ({"images": "images/**{id}.nii.gz"}, ConfigError, r"\*\* is any folders and stands alone"),
+        ({"images": "images/***"}, ConfigError, r"\*\* is any folders and stands alone"),
+        ({"images": "images/{id}[z-a]"}, ConfigError, "no path pattern"),
+        ({"images": "images/{id}["}, DataError, "no image in .* fits"),
+        ({"labels": "labels/{id}**"}, ConfigError, "option labels = .* stands alone"),
         ({"labels": "labels/seg.nii.gz"}, ConfigError, "does not say where the id"),
         ({"images": "*/{id}.nii.gz"}, DataError, "have one id, c0"),
         ({"subject": "sub-([0-9]+)"}, DataError, "does not fit the option subject"),

@@ -114,6 +114,22 @@ def test_classes_have_to_be_those_of_the_list(root: Path) -> None:
     assert volumes(load(root, "train", fractions=[1.0, 0.0, 0.0])) == ["a"]
 
 
+def test_a_value_has_the_name_that_the_list_gives_it(root: Path) -> None:
+    """The same values are not enough: with two classes mixed up, every result would carry the wrong name."""
+    with pytest.raises(ConfigError) as caught:
+        load(root, "train", classes=["background", "tumour", "organ"])
+    for words in ("value 1 'organ'", "'tumour'", 'data.options.classes to ["background", "organ", "tumour"],'):
+        assert words in str(caught.value)
+    assert load(root, "train", classes=["bg", " Organ", "TUMOUR"])
+    with pytest.raises(ConfigError, match="value 0 'background' and the options call it 'bones'"):
+        load(root, "train", classes=["bones", "organ", "tumour"])
+    describe(root, training=[pair(root, "a")], labels={"0": "bg", "4": "organ", "2": "tumour"})
+    with pytest.raises(
+        ConfigError, match=r'\["bg", "tumour", "organ"\] and data.options.label_values to \[0, 2, 4\], or'
+    ):
+        load(root, "train", label_values=[0, 2, 4])
+
+
 def test_bad_cases_are_skipped(root: Path) -> None:
     (root / "imagesTr" / "case_00.nii.gz").write_bytes(b"")
     (root / "imagesTr" / "case_01.nii.gz").unlink()

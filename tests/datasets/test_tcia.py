@@ -177,6 +177,25 @@ def test_a_place_that_cannot_be_written(server: str, nbia: Nbia, tmp_path: Path)
         fetch_collection(tmp_path / "file" / "nih", "Pancreas-CT", server=server)
 
 
+def test_places_in_it_that_cannot_be_written(
+    server: str, nbia: Nbia, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uids = offer(nbia, tmp_path / "source", 1)
+    (tmp_path / "nih").mkdir()
+    (tmp_path / "nih" / "PANCREAS_0001").touch()
+    with pytest.raises(OutputError, match=r"cannot write .*PANCREAS_0001"):
+        fetch_collection(tmp_path / "nih", "Pancreas-CT", server=server, wait=0.0)
+    (tmp_path / "nih" / "PANCREAS_0001").unlink()
+    (tmp_path / "nih" / PARTS / "left over").mkdir()
+    with pytest.raises(OutputError, match="left over"):
+        fetch_collection(tmp_path / "nih", "Pancreas-CT", server=server, wait=0.0)
+    assert (tmp_path / "nih" / "PANCREAS_0001" / uids[1] / "1-000.dcm").is_file()
+    nbia.files["f"] = bytes(5000)
+    (tmp_path / "f").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*/f"):
+        download(f"{server}/f", tmp_path / "f")
+
+
 def link(name: str) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
     info.external_attr = (stat.S_IFLNK | 0o777) << 16

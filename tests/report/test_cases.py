@@ -1,4 +1,4 @@
-"""Runs of several cases: intervals, paired changes, seeds, sites, folds, memory, the paper; on the page and beside."""
+"""Runs of several cases: intervals, paired changes, seeds, sites, memory, the paper; on the page and beside."""
 
 import csv
 import json
@@ -12,7 +12,6 @@ import pytest
 from unetq.errors import CheckpointError
 from unetq.report import build, units
 from unetq.report.casetable import case_table
-from unetq.report.folds import validations
 from unetq.report.memory import COLUMNS, memory_rows
 from unetq.report.published import POINTS, published
 from unetq.report.runs import load_run, load_runs
@@ -158,43 +157,6 @@ def test_sites(make_case_run: MakeRun, tmp_path: Path) -> None:
     assert site_tables(groups_of([load_run(nowhere)])[0]) == []
 
 
-def test_folds_of_one_configuration(make_case_run: MakeRun, tmp_path: Path) -> None:
-    runs = [
-        make_case_run(f"f{fold}", fold=fold, digest=f"{fold:02d}" * 16, cases=2 + fold, error=0.2 + 0.1 * fold)
-        for fold in range(3)
-    ]
-    groups = groups_of(load_runs([*runs, make_case_run("alone", 2, 2, fold=0)]))
-    found = validations(groups)
-    assert len(found) == 1 and [fold.number for fold in found[0].folds] == [0, 1, 2] and found[0].cases == 9
-    by_fold = [[case["classes"][GREY]["dice"] for case in split_of(run)["integer"]["cases"]] for run in runs]
-    values = np.concatenate(by_fold)
-    reference = [case["classes"][GREY]["dice"] for run in runs for case in split_of(run)["float_reference"]["cases"]]
-    pooled = found[0].pooled[GREY]
-    assert (pooled.mean, pooled.deviation) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
-    assert pooled.change == pytest.approx(np.mean(values) - np.mean(reference)) and pooled.change < 0
-    assert [fold.scores[GREY][0] for fold in found[0].folds] == pytest.approx([np.mean(fold) for fold in by_fold])
-    assert found[0].folds[2].where == "Montréal, Zürich"
-    html = build(runs, tmp_path / "report").read_text()
-    assert 'id="folds"' in html and "fold 2" in html and "Do not compare" not in html
-    assert "## Cross-validation" in (tmp_path / "report" / "report.md").read_text()
-    assert validations(groups_of([load_run(runs[0])])) == []
-
-
-def test_a_fold_of_one_volume_counts_as_one_case(make_run: MakeRun) -> None:
-    """Its slices are scored one by one, but they are no cases of a cross-validation."""
-    runs = []
-    for fold, error in enumerate((0.02, 0.05)):
-        run = edit(
-            make_run(f"f{fold}", error=error), lambda m, fold=fold: m["digests"].update(validation=f"{fold}" * 32)
-        )
-        (run / "config.yaml").write_text(f"data: {{name: em, folds: 2, fold: {fold}}}\n")
-        runs.append(run)
-    found = validations(groups_of(load_runs(runs)))[0]
-    assert found.cases == 2 and [fold.where for fold in found.folds] == ["em", "em"]
-    dice = [split_of(run)["integer"]["volume_dice"]["cell"] for run in runs]
-    assert found.pooled["cell"].mean == pytest.approx(np.mean(dice))
-
-
 def test_memory_of_float_and_low_bits(make_case_run: MakeRun, tmp_path: Path) -> None:
     low, binary = make_case_run("w4a6"), make_case_run("w2a2", 2, 2)
     rows = memory_rows(groups_of(load_runs([binary, low]))[0])
@@ -230,7 +192,7 @@ def test_few_cases_claim_nothing(make_case_run: MakeRun, tmp_path: Path, cases: 
 def test_what_was_left_out_is_named(make_case_run: MakeRun, tmp_path: Path) -> None:
     html = build([make_case_run("gm")], tmp_path / "report").read_text()
     assert "Left out: 1 case" in html and "The mask lies on another grid." in html
-    assert "sub-99: The mask lies on another grid." in (tmp_path / "report" / "report.md").read_text()
+    assert "sub-99 (validation): The mask lies on another grid." in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_cases_as_csv(make_case_run: MakeRun, tmp_path: Path) -> None:

@@ -2,12 +2,20 @@
 
 from . import published as paper
 from .folds import validations
+from .left_out import left_out
 from .memory import COLUMNS, memory_rows
 from .page import below_text, references_text
 from .seeds import configurations_of
 from .sites import site_tables
 from .table import Group, Row
 from .units import bytes_text, count_text, milliseconds, percent, points, probability
+
+FOLDS_DIFFER = (
+    "Over persons: 95 % bootstrap intervals, several cases of one person counted once, as their mean. Each fold has a "
+    "network of its own, trained on other cases: this describes the way of training, not one network, and the "
+    "intervals leave out how a network varies with its training. Those of fewer than 10 persons are narrower than they "
+    "should be."
+)
 
 
 def markdown(groups: list[Group], title: str) -> str:
@@ -16,14 +24,16 @@ def markdown(groups: list[Group], title: str) -> str:
     found = validations(groups)
     if found:
         parts.append("## Cross-validation")
-        head = ["data", "network", "folds", "cases", "class", "Dice", "SD over cases", "float", "against float"]
+        head = ["data", "network", "folds", "cases", "class", "Dice", "SD over cases", "Dice over persons"]
+        head += ["float", "against float", "that over persons"]
         rows = []
         for item in found:
             start = [f"{item.dataset} · {item.split}", item.name, str(len(item.folds)), str(item.cases)]
             for label, pooled in item.pooled.items():
-                dice = [percent(pooled.mean), percent(pooled.deviation), percent(pooled.reference)]
-                rows.append([*start, label, *dice, points(pooled.change)])
+                dice = [percent(pooled.mean), percent(pooled.deviation), pooled.dice_text, percent(pooled.reference)]
+                rows.append([*start, label, *dice, points(pooled.change), pooled.change_text or "–"])
         parts.append(_table(head, rows))
+        parts.append(FOLDS_DIFFER)
     for group in groups:
         parts += _group(group)
     return "\n\n".join(parts) + "\n"
@@ -71,9 +81,10 @@ def _group(group: Group) -> list[str]:
             for row in memory
         ]
         parts += ["### Memory and speed", _table(["network", *(title for _, title, _ in COLUMNS), "latency"], rows)]
-    skipped = dict.fromkeys(item for row in group.rows for item in row.run.metrics.skipped.get(group.split, ()))
+    skipped = left_out([row.run for row in group.rows], group.split)
     if skipped:
-        parts += ["### Left out", "\n".join(f"- {_plain(item.case)}: {_plain(item.reason)}" for item in skipped)]
+        told = [f"{item.case} ({', '.join(item.splits)}): {item.reason}" for item in skipped]
+        parts += ["### Left out", "\n".join(f"- {_plain(text)}" for text in told)]
     return parts
 
 

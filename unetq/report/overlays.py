@@ -59,9 +59,11 @@ class Shown:
 def shown_cases(row: Row) -> list[Shown]:
     """The stored cases of a row: best, median and worst by mean Dice; files of no scored case are passed over."""
     folder = row.run.folder / "overlays" / row.split
-    slices = {safe(score.id): score for score in row.evaluation.slices}
-    cases = {safe(case.id): case for case in row.evaluation.units}
-    volumes = {safe(score.volume) for score in row.evaluation.slices} | {safe(case.volume) for case in cases.values()}
+    stored = row.run.stored
+    slices = {safe(stored(score.id)): score for score in row.evaluation.slices}
+    cases = {safe(stored(case.id)): case for case in row.evaluation.units}
+    owners = [score.volume for score in row.evaluation.slices] + [case.volume for case in cases.values()]
+    volumes = {safe(stored(volume)): volume for volume in owners}
     flat: dict[str, list[tuple[Path, SliceScore | None]]] = {}
     found: list[Shown] = []
     for path in sorted(folder.glob("*.npz")):
@@ -71,7 +73,7 @@ def shown_cases(row: Row) -> list[Shown]:
         elif stem in cases:
             found.append(Shown(cases[stem].id, ((path, None),), cases[stem], ""))
         elif stem in volumes:
-            found.append(Shown(stem, ((path, None),), None, ""))
+            found.append(Shown(volumes[stem], ((path, None),), None, ""))
     found += [Shown(volume, tuple(files), None, "") for volume, files in flat.items()]
     found.sort(key=lambda item: (-_mean(item), item.id))
     if len(found) <= 1:

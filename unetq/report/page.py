@@ -10,13 +10,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from . import published, units
+from .anonymous import without_names
 from .casetable import case_table
 from .charts import training_curves
 from .folds import validations
+from .left_out import left_out
 from .memory import COLUMNS, memory_rows
 from .overlays import shown_cases
 from .pareto import pareto_plots
 from .pictures import ALPHA, PALETTE, Gallery
+from .places import shown_command, shown_config, shown_text
 from .runs import Run
 from .seeds import configurations_of
 from .sites import site_tables
@@ -76,7 +79,7 @@ def render(runs: list[Run], groups: list[Group], title: str | None = None) -> st
 
 def _group_part(group: Group) -> dict[str, Any]:
     gathered = [item for item in configurations_of(group) if len(item.rows) > 1]
-    skipped = list(dict.fromkeys(item for row in group.rows for item in row.run.metrics.skipped.get(group.split, ())))
+    skipped = left_out([row.run for row in group.rows], group.split)
     return {
         "group": group,
         "count": group.count_text,
@@ -90,6 +93,7 @@ def _group_part(group: Group) -> dict[str, Any]:
         "memory": memory_rows(group),
         "sizes": " or ".join(_sizes([row.run for row in group.rows])),
         "skipped": skipped,
+        "skipped_cases": len({item.case for item in skipped}),
     }
 
 
@@ -118,6 +122,7 @@ def _run_section(
         "curves": training_curves(run.history, run.metrics.labels),
         "stages": {point.stage for point in run.history},
         "facts": _facts(run),
+        "config": shown_config(run.config if run.names is None else without_names(run.config)),
     }
 
 
@@ -128,9 +133,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if not isinstance(seconds, dict):
         seconds = {}
     shown = [("seed", str(run.metrics.seed))] if run.metrics.seed is not None else []
-    facts.pop("seed", None)
+    command = facts.pop("command", None)
     for key, value in facts.items():
-        shown.append((key, " ".join(map(str, value)) if isinstance(value, list) else str(value)))
+        if key not in ("seed", "skipped"):  # the latter stand under "Left out"
+            shown.append((key, shown_text(" ".join(map(str, value)) if isinstance(value, list) else str(value))))
+    if command:
+        shown.append(("command", shown_command(command)))
     for stage, value in seconds.items():
         if isinstance(value, int | float):
             shown.append((f"time of the {stage} stage", units.seconds_text(float(value))))

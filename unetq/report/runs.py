@@ -1,7 +1,7 @@
 """Read a run folder; what is missing, damaged or of another schema is named."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -26,6 +26,7 @@ class Run:
         facts: ``run.json`` (versions, seed, command, seconds), empty where absent.
         config: ``config.yaml`` as text, empty where absent.
         layers: ``layers.json``, None where absent.
+        names: of an anonymous run: what stands for an id -> the id, as the files of the folder are called; else None.
     """
 
     folder: Path
@@ -35,6 +36,11 @@ class Run:
     config: str
     history: tuple[HistoryPoint, ...]
     layers: Layers | None = None
+    names: Mapping[str, str] | None = None
+
+    def stored(self, name: str) -> str:
+        """The id that ``name`` stands for in the folder's files."""
+        return name if self.names is None else self.names.get(name, name)
 
 
 def load_runs(folders: list[Path]) -> list[Run]:
