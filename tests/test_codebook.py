@@ -118,7 +118,7 @@ def set_version(value: int) -> Callable[[bytearray], None]:
 BINARY = ((WEIGHT_KIND, 2), (WEIGHT_BITS, 1), (112, 4))  # kind, bits, and bytes of a row of 27 of them
 DAMAGE: dict[str, tuple[Callable[[bytearray], Any], str]] = {
     "version 1": (set_version(1), "codebook weights in version 1"),
-    "version 4": (set_version(4), "version 4"),
+    "version 5": (set_version(5), "version 5"),
     "version 0": (set_version(0), "version 0"),
     "falling levels": (set_level(1, -128), "must not fall"),
     "levels behind the last": (set_level(15, 1), "must not fall"),

@@ -233,7 +233,7 @@ def test_an_interruption_leaves_nothing(source: Path, tmp_path: Path, monkeypatc
 
 def test_more_channels_than_a_file_has(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"takes 3 channels and .*a\.tif gives 1"):
-        read_samples([write(tmp_path / "a.tif", noise(48, 48))], 3, 1)
+        read_samples([write(tmp_path / "a.tif", noise(48, 48))], Preprocessing(), 3, 1)
 
 
 def test_validation_slices_are_told(source: Path, tmp_path: Path) -> None:

@@ -187,10 +187,11 @@ def test_signs_are_no_activations(name: str) -> None:
 def test_names_are_the_same_everywhere() -> None:
     from typing import get_args
 
-    from unetq import config
+    from unetq import experiment
 
-    assert tuple(FAMILIES) == METHODS == get_args(config.Method)
-    assert tuple(WEIGHT_METHODS) == get_args(config.WeightMethod) and tuple(ACT_METHODS) == get_args(config.ActMethod)
+    assert tuple(FAMILIES) == METHODS == get_args(experiment.Method)
+    assert tuple(WEIGHT_METHODS) == get_args(experiment.WeightMethod)
+    assert tuple(ACT_METHODS) == get_args(experiment.ActMethod)
 
 
 def test_settings_without_a_key_have_its_default() -> None:
