@@ -18,6 +18,7 @@ from unetq import cli
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
 from unetq.evaluate import evaluate
 from unetq.export.modelfile import load
+from unetq.export.program import Preprocessing
 from unetq.export.run import export
 from unetq.ptq.foreground import choose_crops, class_shares, pixel_weights, positions
 from unetq.ptq.images import crops, read_samples
@@ -247,7 +248,6 @@ def test_validation_slices_are_told(source: Path, tmp_path: Path) -> None:
 
 
 def test_crops_are_decided_by_their_seed() -> None:
-    from unetq.export.program import Preprocessing
 
     rng = np.random.default_rng(0)
     samples = [Sample(f"s{i}", "v", rng.random((1, 40, 30), dtype=np.float32), None) for i in range(3)]
