@@ -94,8 +94,10 @@ def table(volumes: Sequence[Volume]) -> str:
     if test["low"] is not None:
         gap += f" ({100 * test['low']:+.2f} to {100 * test['high']:+.2f})"
     lines.append(f"| mean of {len(low)} persons | | | | {_mean(reference)} | {_mean(low)} | {gap} | | |")
-    remark = f"; {test['note']}" if test.get("note") else ""
-    lines += ["", f"Low-bit against float over persons: p = {test['p']:.3g} ({test['test']}{remark})."]
+    remark = test.get("note", "")
+    if test["p"] is not None:
+        remark = f"p = {test['p']:.3g} ({'; '.join(filter(None, (test['test'], remark)))})"
+    lines += ["", f"Low-bit against float over persons: {remark}."]
     return "\n".join(lines)
 
 
