@@ -231,6 +231,7 @@ def test_a_process_that_dies_is_told_from_one_that_refuses(tmp_path: Path) -> No
 
 
 def test_signals_are_taken_and_given_back() -> None:
+    found = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have it ignored
     before = {number: signal.getsignal(number) for number in Stop.SIGNALS}
     with Stop() as stop:
         os.kill(os.getpid(), signal.SIGHUP)
@@ -244,6 +245,7 @@ def test_signals_are_taken_and_given_back() -> None:
     finally:
         signal.signal(signal.SIGHUP, before[signal.SIGHUP])
     assert {number: signal.getsignal(number) for number in Stop.SIGNALS} == before
+    signal.signal(signal.SIGHUP, found)
 
 
 def test_control_c_reaches_the_run_once(config: str, tmp_path: Path) -> None:
