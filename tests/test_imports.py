@@ -33,9 +33,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("native", "runtime", "footprint", "predict", "predict_folder", "segment", "inspect", "report"),
     (
         "check", "train", "loop", "prepare", "facts", "ptq", "runs", "evaluate", "verify", "export.run",
-        "export.bundle", "onnx.run", "onnx.evaluate", "distill", "progressive",
+        "export.bundle", "onnx.run", "onnx.evaluate", "distill", "progressive", "gate", "gate_input", "sharpness",
     ),
-    ("bench", "sweep", "sweep_plan", "sweep_process", "sweep_worker"),
+    ("bench", "compress", "sweep", "sweep_plan", "sweep_process", "sweep_worker"),
     ("cli",),
 )  # fmt: skip
 # Runs beside the scanner, or in a second's time: no torch, not even in a function that is called later.

@@ -193,6 +193,45 @@ def ptq(
 
 
 @app.command()
+def compress(
+    checkpoint: Annotated[Path, typer.Argument(help="A run folder, or its float checkpoint.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="RUN", help="The new run's folder.")],
+    max_dice_drop: Annotated[float | None, typer.Option(help="Points of validation Dice below float: 0.5, …")] = None,
+    target_size: Annotated[str | None, typer.Option(help="Of the packed file: 1.5MB, 800KB, …")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Of one image, planned: 16MB, …")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Of one image on this machine, one thread: 200ms, …")] = None,
+    min_dice: Annotated[list[str] | None, typer.Option(metavar="CLASS=DICE …", help="Floors by class, 0 to 1.")] = None,
+    effort: Annotated[str, typer.Option(help="minutes (no training), hour or hours.")] = "minutes",
+    bits: Annotated[str, typer.Option(help="Widths to choose from.")] = "1,2,3,4,5,6,8",
+    by: Annotated[str, typer.Option(help="Sensitivity: divergence, loss or hessian.")] = "divergence",
+    samples: Annotated[int | None, typer.Option(min=1, help="Crops to measure on; by default the effort's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Other keys of the section quant.")
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose the bits of every layer inside a budget, and pack the best model; exit code 10 where none fits."""
+    from .compress.options import Wishes, parse_widths
+    from .compress.record import describe
+    from .compress.run import compress as fit
+    from .config import parse_settings
+    from .errors import ConfigError
+
+    given = parse_settings(settings or [])
+    if set(given) - {"quant"}:
+        raise ConfigError(f"--set {min(set(given) - {'quant'})}…: compress takes keys of quant only; drop it.")
+    wishes = Wishes(max_dice_drop, target_size, max_memory, max_latency, min_dice or ())
+    record = fit(
+        checkpoint, out, wishes, effort=effort, widths=parse_widths(bits), by=by, seed=seed, samples=samples,
+        settings=given.get("quant", {}), data=data, command=shlex.join(["unetq", *sys.argv[1:]]),
+        tell=lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    typer.echo(json.dumps(record) if as_json else describe(out, record))
+
+
+@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or an .onnx file of one.")],
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
@@ -225,6 +264,32 @@ def evaluate(
 
     metrics = score(run, split, "float" if in_float else "integer", data)
     typer.echo(json.dumps(metrics, indent=2) if as_json else describe(metrics, split))
+
+
+@app.command()
+def gate(
+    run: Annotated[Path, typer.Argument(help="An evaluated low-bit run.")],
+    margin: Annotated[float, typer.Option(help="Points of Dice that may be lost, such as 0.5.")],
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="Judge only these; by default all.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+    evaluate_first: Annotated[bool, typer.Option("--evaluate", help="Score the run first.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is the low-bit network no worse than its float one by more than a margin? For CI.
+
+    Exit code 0: pass; 1: fail; 2: cannot tell (too few cases, or the interval spans the margin). A wrong flag leaves
+    with 2, unusable data with 3, a missing or damaged evaluation with 4.
+    """
+    from .gate import describe
+    from .gate import gate as judge
+
+    found = judge(run, margin, classes or (), split, evaluate=evaluate_first, data=data)
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+    if found["exit_code"]:
+        raise typer.Exit(found["exit_code"])
 
 
 @app.command()

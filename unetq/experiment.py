@@ -186,6 +186,27 @@ class DistillConfig(_Section):
         return self.logits > 0.0 or self.features > 0.0
 
 
+class SharpnessConfig(_Section):
+    """Steps towards flat minima; see ``unetq.sharpness``.
+
+    ``method``: "sam" moves the weights in front of their quantisers, "saq" as its ``case`` says (3: at the quantised
+    weights), "esam" and "looksam" are cheaper ways to the same. ``rho`` is the length of the move over all weights
+    together. "esam" moves a share ``beta`` of the tensors, finds where to on a share ``ascent`` of the images and takes
+    the second gradient on a share ``gamma`` of them; "looksam" looks uphill in every ``every``-th step and weighs what
+    it reuses in between by ``alpha``. ``stages``: where it is done; in float all cases are SAM.
+    """
+
+    method: Literal["none", "sam", "saq", "esam", "looksam"] = "none"
+    rho: float = Field(default=0.3, gt=0.0, le=100.0)
+    case: Literal[1, 2, 3] = 3
+    beta: float = Field(default=0.5, gt=0.0, le=1.0)
+    gamma: float = Field(default=0.5, gt=0.0, le=1.0)
+    ascent: float = Field(default=0.5, gt=0.0, le=1.0)
+    every: int = Field(default=5, ge=1)
+    alpha: float = Field(default=0.7, ge=0.0)
+    stages: Literal["quant", "float", "both"] = "quant"
+
+
 class TrainConfig(_Section):
     """Both stages: ``float_steps`` in float, then ``quant_steps`` of low-bit fine-tuning from its best state.
 
@@ -196,6 +217,7 @@ class TrainConfig(_Section):
     ``warmup`` is in steps; ``schedule`` "step" is x0.1 every fifth of a stage. ``early_stop_patience`` counts
     validations without a better Dice, 0 is never. ``distill`` has the float network teach the low-bit stage;
     ``progressive`` are widths that it goes through before its own, such as [8, 6] (``unetq.progressive``).
+    ``sharpness`` makes steps look for flat minima (``unetq.sharpness``).
     """
 
     float_steps: int = Field(default=1200, ge=1)
@@ -221,6 +243,7 @@ class TrainConfig(_Section):
     from_scratch: bool = False
     distill: DistillConfig = DistillConfig()
     progressive: list[int] = Field(default_factory=list)
+    sharpness: SharpnessConfig = SharpnessConfig()
     accelerator: str = "auto"
     devices: int = Field(default=1, ge=1)
     strategy: str = "auto"

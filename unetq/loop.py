@@ -23,10 +23,10 @@ from .checkpoint import State
 from .errors import UnetqError
 from .experiment import TrainConfig
 from .history import History
-from .losses import Loss
 from .metrics import SliceScore, headline, volume_dice
 from .progress import Progress
 from .scoring import Forward, Scorer
+from .sharpness.descent import Descent
 
 LOG_EVERY = 10
 Batches = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
@@ -82,8 +82,8 @@ class Stage:
 
     ``optimizer`` groups carry their own ``base_lr``. ``freeze`` is called once ``freeze_at`` steps are done.
     ``first`` counts steps of the same name that went before, as a phase; histories and messages count on from there.
-    ``guide`` adds a term to the loss, from the images and the logits that they gave. ``advance`` is called before
-    every step with the number of steps done, earlier phases included.
+    ``descent`` makes a step. ``advance`` is called before every step with the number of steps done, earlier phases
+    included.
     """
 
     name: str
@@ -93,13 +93,12 @@ class Stage:
     wrapped: nn.Module
     optimizer: Any
     batches: Batches
-    loss: Loss
+    descent: Descent
     evaluate: Forward
     record: dict[str, Any]
     freeze_at: int | None = None
     freeze: Callable[[], None] = field(default=lambda: None)
     first: int = 0
-    guide: Callable[[Tensor, Tensor], Tensor] | None = None
     advance: Callable[[int], None] = field(default=lambda step: None)
 
 
@@ -199,16 +198,10 @@ class Loop:
         images = images.to(self.fabric.device, non_blocking=True)
         if self.config.channels_last:
             images = images.to(memory_format=channels_last(images.ndim - 2))
-        logits = self.stage.wrapped(images)
-        loss = self.stage.loss(logits, labels.to(self.fabric.device, non_blocking=True))
-        if self.stage.guide is not None:
-            loss = loss + self.stage.guide(images, logits)
-        self.stage.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        self.stage.optimizer.step()
+        loss = self.stage.descent.step(images, labels.to(self.fabric.device, non_blocking=True), self._at)
         # Kept on the device: asking the value every step would make the processor wait for it.
-        self._finite &= torch.isfinite(loss.detach())
-        return loss.detach()
+        self._finite &= torch.isfinite(loss)
+        return loss
 
     def _maybe_freeze(self) -> None:
         at = self.stage.freeze_at

@@ -34,6 +34,8 @@ from .progressive import Phase, phases, widened
 from .quant.calibrate import calibrate
 from .quant.network import QuantNet
 from .runs import FLOAT, QUANT, build_quantized, checkpoint_path, network_record
+from .sharpness.build import build_descent, check_sharpness
+from .sharpness.descent import Descent, Guide, Objective
 
 STAGE_SEED = {FLOAT: 0, QUANT: 500_009}
 """Added to the seed, so that the stages draw different batches."""
@@ -64,6 +66,7 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
     config = experiment.train
+    check_sharpness(experiment)
     fabric = build_fabric(config)
     check_folder(experiment, out, resume)
     fabric.launch()
@@ -211,13 +214,12 @@ class _Trainer:
             wrapped=wrapped,
             optimizer=optimizer,
             batches=self._batches(name, phase.first + phase.steps, augment=self.config.augment),
-            loss=build_loss(self.data.channels_out, self.config.loss),
+            descent=self._descent(name, wrapped, optimizer, network, guide),
             # Low bits are validated in the integer arithmetic that ships.
             evaluate=network if quantized is not None or self.fabric.world_size > 1 else wrapped,
             record=self._record(name, phase),
             freeze_at=freeze_at,
             freeze=lambda: self._freeze(quantized, optimizer),
-            guide=guide,
             advance=lambda step: self._advance(quantized, step),
         )
         loop = Loop(
@@ -239,6 +241,12 @@ class _Trainer:
             ) from None
         finally:
             self.facts.stage(f"{name} {early}".strip(), loop.state)
+
+    def _descent(self, stage: str, wrapped: Any, optimizer: Any, network: nn.Module, guide: Guide | None) -> Descent:
+        objective = Objective(wrapped, build_loss(self.data.channels_out, self.config.loss), guide)
+        return build_descent(
+            self.config.sharpness, stage, objective, optimizer, self.fabric, network, self.experiment.seed
+        )
 
     def _freeze(self, quantized: QuantNet | None, optimizer: Any) -> None:
         if quantized is None:

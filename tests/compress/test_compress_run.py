@@ -1,0 +1,233 @@
+"""`unetq compress` on the phantom: budgets met to the byte, or refused with nothing written."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_runs import small
+
+from unetq import cli
+from unetq.compress.budget import BudgetError
+from unetq.compress.job import Job
+from unetq.compress.options import Wishes, parse_widths
+from unetq.compress.record import describe
+from unetq.compress.run import compress
+from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
+from unetq.export.modelfile import encode, load
+from unetq.export.program import ModelMeta
+from unetq.runtime import Runtime
+from unetq.samples import Samples
+from unetq.train import train
+from unetq.verify import verify
+
+WIDTHS = (2, 4, 8)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float run that has learned the phantom a little."""
+    experiment = small(
+        quant={"weight_bits": 32, "act_bits": 32}, train={"float_steps": 120, "lr": 5e-3, "validate_every": 120}
+    )
+    return train(experiment, tmp_path_factory.mktemp("float") / "run")
+
+
+def fit(source: Path, out: Path, **options: Any) -> dict[str, Any]:
+    wishes = Wishes(**{k: options.pop(k) for k in list(options) if k in Wishes.__dataclass_fields__})
+    return compress(source, out, wishes, **{"samples": 2, "widths": WIDTHS, **options})
+
+
+@pytest.fixture(scope="module")
+def made(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compress") / "small"
+    fit(source, out, target_size="8.9KB", command="unetq compress …")
+    return out
+
+
+def test_a_size_is_met_and_every_prediction_is_true(made: Path) -> None:
+    record = json.loads((made / "compress.json").read_text())
+    chosen = record["chosen"]
+    size = (made / "model.uqm").stat().st_size
+    assert chosen["measured"]["size"] == chosen["predicted"]["size"] == size <= 8900
+    with Runtime(made / "model.uqm") as runtime:
+        assert chosen["measured"]["memory"] == runtime.plan((48, 48)).arena_bytes
+    point = record["tried"][-1]
+    assert point["size"] == size or len(record["tried"]) > 1
+    metrics = json.loads((made / "metrics.json").read_text())
+    assert chosen["dice"] == metrics["splits"]["validation"]["integer"]["volume_dice"]
+    judged = next(p for p in record["tried"] if p["bits"] == chosen["bits"])
+    assert judged["dice"] == pytest.approx(chosen["dice"])  # the packed file in the runtime, and the run in torch
+    assert "bytes" in describe(made, record) and "float" in describe(made, record)
+
+
+def test_the_folder_is_a_run_like_any_other(made: Path) -> None:
+    assert {p.name for p in made.iterdir()} >= {
+        "config.yaml",
+        "run.json",
+        "float",
+        "quant",
+        "metrics.json",
+        "model.uqm",
+    }
+    assert not made.with_name("small.work").exists()
+    assert verify(made, limit=1)["mismatches"] == 0
+    assert json.loads((made / "run.json").read_text())["command"] == "unetq compress …"
+
+
+def test_equal_calls_give_equal_files(source: Path, made: Path, tmp_path: Path) -> None:
+    fit(source, tmp_path / "small", target_size="8.9KB")
+    first, again = (load(p / "model.uqm")[0] for p in (made, tmp_path / "small"))
+    assert encode(first, ModelMeta()) == encode(again, ModelMeta())
+
+
+def test_the_smallest_that_keeps_the_dice(source: Path, tmp_path: Path) -> None:
+    record = fit(source, tmp_path / "kept", max_dice_drop=2.0, min_dice=("cell=0.5",))
+    kept = [p for p in record["tried"] if p["kept"]]
+    lost = [p for p in record["tried"] if not p["kept"]]
+    assert record["float"]["mean_dice"] - record["chosen"]["mean_dice"] <= 0.02
+    assert record["chosen"]["measured"]["size"] <= min(p["size"] for p in kept)
+    assert lost, "a search that never fails has not looked"
+
+
+def test_memory_and_latency_limits(source: Path, tmp_path: Path) -> None:
+    wide = fit(source, tmp_path / "wide", max_latency="60s")["chosen"]["measured"]["memory"]
+    limit = int(wide) - 64
+    record = fit(source, tmp_path / "less", max_memory=f"{limit}B")
+    assert record["chosen"]["measured"]["memory"] == record["chosen"]["predicted"]["memory"] <= limit
+    assert (tmp_path / "less" / "model.uqm").is_file()
+
+
+@pytest.mark.parametrize("by", ["loss", "hessian"])
+def test_other_sources_of_sensitivity(source: Path, tmp_path: Path, by: str) -> None:
+    record = fit(source, tmp_path / "out", target_size="8.9KB", by=by)
+    assert record["by"] == by and record["chosen"]["measured"]["size"] <= 8900
+
+
+def test_fine_tuning_of_what_was_chosen(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unetq.compress import options
+    from unetq.compress.options import Effort
+
+    monkeypatch.setitem(options.EFFORTS, "hour", Effort(2, 2, 2, tuning=4, attempts=1, slack=100.0))
+    record = fit(source, tmp_path / "out", target_size="8.9KB", effort="hour")
+    chosen = record["chosen"]
+    assert chosen["fine_tuned_steps"] > 0 and record["tuning"][0]["missing"] == []
+    assert chosen["predicted"]["size"] == chosen["measured"]["size"] <= 8900
+    monkeypatch.setitem(options.EFFORTS, "hour", Effort(2, 3, 0, tuning=1, attempts=1, slack=100.0))
+    record = fit(source, tmp_path / "safe", max_dice_drop=1.0, effort="hour")
+    assert record["float"]["mean_dice"] - record["chosen"]["mean_dice"] <= 0.01  # tuned or not, it is kept
+
+
+def test_what_was_interrupted_goes_on(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, "_judge", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(source, tmp_path / "out", target_size="8.9KB")
+    assert not (tmp_path / "out").exists() and (tmp_path / "out.work" / "measured.json").is_file()
+    lines: list[str] = []
+    fit(source, tmp_path / "out", target_size="8.9KB", tell=lines.append)
+    assert any("going on" in line for line in lines) and not any("sensitivity:" in line for line in lines)
+    assert not (tmp_path / "out.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"target_size": "1KB"}, "--target-size cannot be met by any choice of bits"),
+        ({"max_memory": "1KB"}, "--max-memory cannot be met"),
+        ({"target_size": "1KB", "max_memory": "1KB"}, "nearest point has size .* of the limit.*memory"),
+        ({"max_latency": "1us"}, "--max-latency cannot be met"),
+        ({"min_dice": ("cell=0.9999",)}, "float network itself reaches"),
+    ],
+)
+def test_what_cannot_be_is_refused(source: Path, tmp_path: Path, wishes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BudgetError, match=message):
+        fit(source, tmp_path / "out", **wishes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dice_that_no_small_file_keeps_is_refused_with_the_one_that_does(source: Path, tmp_path: Path) -> None:
+    least = fit(source, tmp_path / "least", target_size="1MB", widths=(2,))["chosen"]["measured"]["size"]
+    with pytest.raises(BudgetError, match=r"misses max-dice-drop by .* smallest file found that keeps the Dice has"):
+        fit(source, tmp_path / "out", target_size=f"{int(least) + 64}B", max_dice_drop=0.0001)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ConfigError, "no budget"),
+        ({"target_size": "many"}, ConfigError, "--target-size"),
+        ({"target_size": "8.9KB", "effort": "weeks"}, ConfigError, "effort"),
+        ({"target_size": "8.9KB", "by": "guess"}, ConfigError, "choose one of"),
+        ({"target_size": "8.9KB", "widths": (0, 4)}, ConfigError, "1 to 8"),
+        ({"target_size": "8.9KB", "settings": {"weight_bits": 4}}, ConfigError, "compress itself"),
+        ({"target_size": "8.9KB", "settings": {"method": "bnn"}}, ConfigError, "fixed or lsq"),
+        ({"min_dice": ("liver=0.5",)}, ConfigError, "membrane, cell"),
+    ],
+)
+def test_bad_options_are_named(
+    source: Path, tmp_path: Path, options: dict[str, Any], error: type[UnetqError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        fit(source, tmp_path / "out", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_without_a_float_parent(made: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "in" / "low.safetensors"
+    alone.parent.mkdir()
+    shutil.copy(made / "quant" / "best.safetensors", alone)
+    with pytest.raises(CheckpointError, match="not of a float one"):
+        fit(alone, tmp_path / "out", target_size="8.9KB")
+    with pytest.raises(CheckpointError):
+        fit(tmp_path / "nowhere", tmp_path / "out", target_size="8.9KB")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_full_folder_is_not_touched(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        fit(source, tmp_path, target_size="8.9KB")
+    assert [p.name for p in tmp_path.iterdir()] == ["note"]
+
+
+def test_validation_slices_that_were_trained_on(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unetq.compress import source as module
+
+    real = module.load_split
+    monkeypatch.setattr(module, "load_split", lambda experiment, split: real(experiment, "train"))
+    with pytest.raises(DataError, match="was trained on"):
+        fit(source, tmp_path / "out", target_size="8.9KB")
+    monkeypatch.setattr(module, "load_split", lambda experiment, split: Samples())
+    with pytest.raises(DataError, match="0 slices"):
+        fit(source, tmp_path / "out", target_size="8.9KB")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    arguments = ["unetq", "compress", str(source), "-o", str(tmp_path / "out"), "--samples", "2", "--bits", "2,8"]
+
+    def run(*more: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [*arguments, *more])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    code, out, err = run("--target-size", "8.9KB")
+    assert code == 0 and "bytes of memory" in out and "sensitivity" in err
+    assert np.isfinite(json.loads((tmp_path / "out" / "compress.json").read_text())["seconds"])
+    code, out, err = run("--target-size", "8.9KB")
+    assert code == 6 and "not empty" in err
+    arguments[4] = str(tmp_path / "other")
+    code, out, err = run("--target-size", "1KB")
+    assert code == 10 and "error: budget --target-size 1000 bytes" in err and not (tmp_path / "other").exists()
+    assert run("--target-size", "8.9KB", "--bits", "two")[0] == 2
+    assert parse_widths("2,3") == (2, 3)

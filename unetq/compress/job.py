@@ -1,0 +1,142 @@
+"""One compression on its way: what is measured, what is chosen."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from ..metrics import headline, volume_dice
+from ..scoring import Forward
+from .budget import Budget
+from .hessian import traces, weight_scores
+from .latency import LatencyModel
+from .memory import MemoryModel
+from .options import Effort
+from .planner import Planner
+from .search import Score, Search, Tell, polish
+from .sensitivity import Measured, Table, measure, order, scores, with_hessian
+from .size import SizeModel
+from .source import Start
+from .space import WEIGHT, Allocation
+from .state import Measurements, open_measurements
+from .workbench import Packed, Workbench
+
+WORK = ".work"
+
+
+class Job:
+    """Measures and chooses.
+
+    Args:
+        start: the float network and its data. budget: the limits. level: how much is spent.
+        out: where the run will be; what is measured is kept beside it in ``OUT.work``.
+        widths: to choose from. by: what sensitivity is. tell: called with a line of progress.
+
+    Raises:
+        BudgetError: floors above what the float network reaches.
+    """
+
+    def __init__(
+        self, start: Start, budget: Budget, level: Effort, out: Path, widths: tuple[int, ...], by: str, tell: Tell
+    ) -> None:
+        self.start, self.budget, self.level, self.out, self.by, self.tell = start, budget, level, out, by, tell
+        self.began = time.monotonic()
+        self.reference = self._score(start.network)
+        budget.check_reachable(self.reference.dice)
+        self.bench: Workbench = start.bench(widths, tell)
+        self.crops = start.crops()
+        self.work = out.absolute().parent / (out.name + WORK)
+        self.identity = start.identity(widths)
+        self.kept = Measurements(self.work, self.identity)
+        self.size = SizeModel(self.bench, start.meta(out.name, self.bench, level.tuning))
+        self.table: Table = {}
+
+    def choose(self) -> tuple[Search, Allocation]:
+        """The search that was made, and what it chose.
+
+        Raises:
+            BudgetError: no choice of bits meets the budget; with the nearest point.
+        """
+        self._refuse_too_small()
+        self.kept, found = open_measurements(self.work, self.identity)
+        if found:
+            self.tell(f"going on with what {self.work} holds")
+        self.table = self._sensitivity()
+        search = self.search(self._planner(self.table), self.level.slack)
+        return search, self._polished(search, search.run())
+
+    def search(self, planner: Planner, slack: float) -> Search:
+        """A search with floors lowered by ``slack`` points."""
+        return Search(planner, self.budget, self._judge, self.reference, self.level.steps, slack, self.tell)
+
+    # -- measuring ---------------------------------------------------------------------------------
+
+    def score(self, allocation: Allocation) -> Score:
+        """Validation Dice of an allocation, packed, without fine-tuning."""
+        with Packed(self.bench.program(allocation)) as packed:
+            return self._score(packed)
+
+    def _score(self, forward: Forward) -> Score:
+        scorer, labels = self.start.scorer, self.start.spec.labels
+        found = volume_dice([scorer.score(s, mask) for s, mask in scorer.predict(forward)], labels)
+        return Score(found, headline(found))
+
+    def _judge(self, allocation: Allocation) -> Score:
+        known = self.kept.scores.get(allocation.key)
+        if known is None:
+            score = self.score(allocation)
+            known = self.kept.scores[allocation.key] = {"dice": dict(score.dice), "mean": score.mean}
+            self.kept.save()
+        return Score(known["dice"], known["mean"])
+
+    def _measure(self, allocation: Allocation) -> Measured:
+        with Packed(self.bench.program(allocation)) as packed:
+            return self.crops.measure(packed)
+
+    def _refuse_too_small(self) -> None:
+        """What no widths can meet is told before anything is measured."""
+        table: Table = {v: dict.fromkeys(widths, 0.0) for v, widths in self.bench.space.choices.items()}
+        self._planner(table, with_latency=False).require_resources()
+
+    def _sensitivity(self) -> Table:
+        kept = self.kept
+        pending = len(order(self.bench.space)) + 1 - len(kept.sensitivity)
+        if pending > 0:
+            self.tell(f"measuring {pending} choices on {len(self.crops.images)} crops of the training split")
+        measure(self.bench, self.crops, kept.sensitivity, kept.save, self.tell)
+        if self.by != "hessian":
+            return scores(self.bench.space, kept.sensitivity, self.by)
+        layers = [name for kind, name in self.bench.space.choices if kind == WEIGHT]
+        if not kept.hessian:
+            self.tell("curvature of the float network's loss")
+            images, labels = torch.split(self.crops.images, 2), torch.split(self.crops.labels, 2)
+            names = [self.bench.parameter(layer) for layer in layers]
+            found = traces(self.bench.q, names, images, labels, self.crops.loss, 4, self.start.options.seed)
+            kept.hessian.update({layer: found[name] for layer, name in zip(layers, names, strict=True)})
+            kept.save()
+        table = scores(self.bench.space, kept.sensitivity, "loss")
+        return with_hessian(table, weight_scores(self.bench, kept.hessian))
+
+    def _planner(self, table: Table, *, with_latency: bool = True) -> Planner:
+        memory = latency = None
+        budget = self.budget
+        if budget.memory is not None:
+            memory = MemoryModel(self.bench, self.start.size, self.kept.plans)
+        if budget.latency is not None and with_latency:
+            latency = LatencyModel(self.bench, self.start.size)
+            latency.measure(self.tell)
+        elif budget.latency is not None:
+            others = {"size": budget.size, "memory": budget.memory}
+            if not any(others.values()):
+                return Planner(self.bench.space, table, self.size, Budget(max_dice_drop=100.0))
+            budget = Budget(budget.size, budget.memory)
+        return Planner(self.bench.space, table, self.size, budget, memory, latency)
+
+    # -- choosing ----------------------------------------------------------------------------------
+
+    def _polished(self, search: Search, chosen: Allocation) -> Allocation:
+        better = polish(search.planner, chosen, self._measure, self.level.polish, self.tell)
+        if better.key == chosen.key:
+            return chosen
+        search.look(better)
+        return better if self._judge(better).mean >= self._judge(chosen).mean else chosen

@@ -1,0 +1,155 @@
+"""Seconds of an image under an allocation, from times of each layer at each pair of widths, measured where this runs.
+
+The runtime reports its progress in units of work, whose sum up to each operation is known; the moments at which these
+sums are passed are the times of the operations. What follows a convolution up to the next one (pooling, sums) counts as
+its own: kernels share rows between them. What the calls back take is found from runs without them and taken off. Of
+several runs the fastest counts. Times are those of the thread on its processor, which on an idle machine are the
+clock's; what else runs on a busy one only adds to the clock. The width of what a layer *writes* is not told apart: it
+counts only where channels are few, and what is chosen is measured as a whole in any case (``planner``).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from ..cost import tensor_sizes
+from ..errors import DeviceError
+from ..export.integer import macs
+from ..export.program import Conv, Op, Program, Triple
+from .memory import fused_operations
+from .milp import Limit
+from .space import TENSOR, WEIGHT, Allocation, Variable
+from .workbench import Packed, Workbench
+
+RUNS = 5
+Pairs = dict[str, dict[tuple[int, int], float]]
+
+
+def _units(op: Op, positions: int, channels: int, source: Triple) -> int:
+    return macs(op, source) if isinstance(op, Conv) else positions * channels
+
+
+def boundaries(program: Program, size: Sequence[int]) -> tuple[list[str], list[int], int]:
+    """The convolutions in order, the units of work done before each, and all units of an image of ``size``."""
+    whole: Triple = (1, *size) if len(size) == 2 else tuple(size)  # type: ignore[assignment]  # 3 by then
+    sizes = tensor_sizes(program, whole)
+    fused = fused_operations(program)
+    names, before, done = [], [], 0
+    for i, op in enumerate(program.ops):
+        if isinstance(op, Conv):
+            names.append(op.name)
+            before.append(done)
+        if i not in fused:
+            done += _units(op, prod(sizes[op.output]), program.tensors[op.output].channels, sizes[op.inputs[0]])
+    return names, before, done
+
+
+def layer_times(packed: Packed, size: Sequence[int], runs: int = RUNS) -> tuple[dict[str, float], float]:
+    """Seconds by convolution, and of the whole image, on one thread; the least of ``runs`` warm ones each.
+
+    Raises:
+        DeviceError: the runtime counts its work otherwise than this module.
+    """
+    runtime = packed.runtime
+    image = np.random.default_rng(0).standard_normal((1, runtime.input_channels, *size), dtype=np.float32)
+    names, before, total = boundaries(packed.program, size)
+    parts: list[list[float]] = []
+    wholes: list[float] = []
+    calls = np.zeros(len(names))
+    runtime.run(image)
+    for _ in range(runs):
+        wholes.append(_timed(lambda: runtime.run(image)))
+        moments: list[tuple[int, float]] = []
+
+        def note(done: int, units: int, moments: list[tuple[int, float]] = moments) -> bool:
+            moments.append((done, time.thread_time()))
+            if units != total:
+                raise DeviceError(f"the runtime counts {units} units of work, {total} were expected; report this.")
+            return True
+
+        began = time.thread_time()
+        runtime.run(image, progress=note)
+        done, at = np.array([m[0] for m in moments]), np.array([m[1] for m in moments]) - began
+        # What comes before the first convolution is its own, too.
+        starts = [0, *(int(np.searchsorted(done, units)) for units in before[1:])]
+        calls = np.diff([*starts, len(done) - 1])
+        seconds = [0.0, *at[starts[1:]], at[-1]]
+        parts.append(list(np.diff(seconds)))
+    best = np.min(parts, axis=0)
+    each = max(float(best.sum()) - min(wholes), 0.0) / max(float(calls.sum()), 1.0)  # what a call back takes
+    own = np.maximum(best - each * calls, 0.05 * best)
+    own *= min(wholes) / own.sum()
+    return {name: float(seconds) for name, seconds in zip(names, own, strict=True)}, min(wholes)
+
+
+def _timed(run: Callable[[], object]) -> float:
+    began = time.thread_time()
+    run()
+    return time.thread_time() - began
+
+
+@dataclass
+class LatencyModel:
+    """Seconds for one image of ``size`` on one thread.
+
+    ``tables`` are seconds by layer, then by (bits of its weight, bits of what it reads).
+    """
+
+    bench: Workbench
+    size: tuple[int, ...]
+    tables: Pairs = field(default_factory=dict)
+
+    def measure(self, tell: Callable[[str], None] = lambda text: None) -> None:
+        """Fill ``tables``: every pair of widths of the space, the same one in all layers at once."""
+        space = self.bench.space
+        weights = sorted({b for (kind, _), widths in space.choices.items() if kind == WEIGHT for b in widths})
+        tensors = sorted({b for (kind, _), widths in space.choices.items() if kind == TENSOR for b in widths}) or [8]
+        for i, weight_bits in enumerate(weights):
+            tell(f"latency: weights of {weight_bits} bits ({i + 1} of {len(weights)})")
+            for act_bits in tensors:
+                allocation = space.uniform(weight_bits, act_bits)
+                with Packed(self.bench.program(allocation)) as packed:
+                    found, _ = layer_times(packed, self.size)
+                for name, seconds in found.items():
+                    self.tables.setdefault(name, {})[self._widths(name, allocation)] = seconds
+
+    def _widths(self, use: str, allocation: Allocation) -> tuple[int, int]:
+        layer = use.split("@")[0]
+        weight, tensor = self._variables(layer)
+        return (allocation[weight] if weight else 0, allocation[tensor] if tensor else 0)
+
+    def _variables(self, layer: str) -> tuple[Variable | None, Variable | None]:
+        choices, tensor = self.bench.space.choices, self.bench.space.reads.get(layer, "")
+        weight = (WEIGHT, layer) if (WEIGHT, layer) in choices else None
+        return weight, (TENSOR, tensor) if (TENSOR, tensor) in choices else None
+
+    def predict(self, allocation: Allocation) -> float:
+        """Seconds an image."""
+        return sum(table[self._widths(name, allocation)] for name, table in self.tables.items())
+
+    def measured(self, allocation: Allocation) -> float:
+        """Seconds that the packed file of ``allocation`` really takes here."""
+        with Packed(self.bench.program(allocation)) as packed:
+            return layer_times(packed, self.size, 2 * RUNS)[1]
+
+    def limit(self, bound: float, factor: float) -> Limit:
+        """``factor * seconds <= bound`` for the solver; ``factor`` is what the last choice took over its prediction."""
+        costs: dict[Variable, dict[int, float]] = {}
+        pairs: dict[tuple[Variable, Variable], dict[tuple[int, int], float]] = {}
+        constant = 0.0
+        for name, table in self.tables.items():
+            weight, tensor = self._variables(name.split("@")[0])
+            if weight and tensor:
+                found = pairs.setdefault((weight, tensor), {})
+                for widths, seconds in table.items():
+                    found[widths] = found.get(widths, 0.0) + factor * seconds
+            elif weight or tensor:
+                own = costs.setdefault(weight or tensor, {})  # type: ignore[arg-type]  # one of them is there
+                for widths, seconds in table.items():
+                    own[max(widths)] = own.get(max(widths), 0.0) + factor * seconds
+            else:
+                constant += factor * next(iter(table.values()))
+        return Limit("latency", bound, costs, constant, pairs)

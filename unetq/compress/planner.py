@@ -1,0 +1,144 @@
+"""Allocations inside the limits on size, memory and latency, of least score; or the nearest one that there is.
+
+Size is linear in the widths, so that the solver's optimum is exact. Memory and latency are linear only nearly: what
+the solver chooses is planned and timed on its packed file, and where that exceeds a limit, the solver is asked again
+with as much more counted. What comes back meets every limit as measured, not as modelled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .budget import Budget, BudgetError
+from .latency import LatencyModel
+from .memory import MemoryModel
+from .milp import Limit, nearest, solve
+from .sensitivity import Table
+from .size import SizeModel
+from .space import TENSOR, WEIGHT, Allocation, Space
+
+ROUNDS = 24
+KINDS = (WEIGHT, TENSOR)
+TIE = 1e-6  # of the largest score, a bit: of two choices that are as good, the narrower one
+
+
+@dataclass
+class Planner:
+    """See the module. ``memory`` and ``latency`` are there where the budget limits them.
+
+    ``score`` is by variable and width, lower is better.
+    """
+
+    space: Space
+    score: Table
+    size: SizeModel
+    budget: Budget
+    memory: MemoryModel | None = None
+    latency: LatencyModel | None = None
+    _factor: float = field(default=1.0, repr=False)
+    _timed: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        largest = max((value for table in self.score.values() for value in table.values()), default=0.0) or 1.0
+        self._tied = {v: {b: s + TIE * largest * b for b, s in table.items()} for v, table in self.score.items()}
+        self._some = self.space.nearest(8)
+        self._slack = 0.0 if self.memory is None else self.memory.least_slack()
+
+    def takes(self, allocation: Allocation) -> dict[str, float]:
+        """What the packed file of ``allocation`` takes: ``size``, and ``memory`` and ``latency`` where limited."""
+        found = {"size": float(self.size.predict(allocation))}
+        if self.memory is not None:
+            found["memory"] = float(self.memory.predict(allocation))
+        if self.latency is not None:
+            if allocation.key not in self._timed:
+                self._timed[allocation.key] = self.latency.measured(allocation)
+            found["latency"] = self._timed[allocation.key]
+        return found
+
+    def plan(self, size: int | None = None) -> Allocation | None:
+        """The allocation of least score within the budget's limits, its size within ``size`` if given; or None."""
+        return self._within(self.budget.resources | ({"size": float(size)} if size is not None else {}))
+
+    def _within(self, bounds: Mapping[str, float]) -> Allocation | None:
+        slack, factor = self._slack, self._factor
+        for _ in range(ROUNDS):
+            found = solve(self._tied, self._limits(bounds, slack, factor))
+            if found is None:
+                break
+            allocation = Allocation(found.chosen)
+            takes = self.takes(allocation)
+            over = [name for name, bound in bounds.items() if takes[name] > bound]
+            if not over:
+                return allocation
+            if "memory" in over and self.memory is not None:
+                slack = self.memory.more_slack(slack, allocation, int(bounds["memory"]))
+            if "latency" in over and self.latency is not None:
+                factor = max(factor * 1.01, takes["latency"] / self.latency.predict(allocation))
+        # Working memory and kernels' speed are not monotonous in the widths: equal widths may fit where the model of
+        # the solver says that nothing does.
+        fitting = [a for a, excess in self._equal_widths(bounds) if excess <= 0.0]
+        return min(fitting, key=self._total, default=None)
+
+    def _total(self, allocation: Allocation) -> float:
+        return sum(table[allocation[variable]] for variable, table in self._tied.items())
+
+    def _equal_widths(self, bounds: Mapping[str, float]) -> list[tuple[Allocation, float]]:
+        """Every pair of widths for all weights and all tensors, with the share by which it exceeds ``bounds``.
+
+        Only where something was not linear; then a pair is measured once.
+        """
+        if not {"memory", "latency"} & set(bounds):
+            return []
+        widths = {kind: sorted({b for v, t in self.score.items() if v[0] == kind for b in t}) for kind in KINDS}
+        found = []
+        for weight_bits in widths[WEIGHT] or [8]:
+            for act_bits in widths[TENSOR] or [8]:
+                allocation = self.space.uniform(weight_bits, act_bits)
+                takes = self.takes(allocation)
+                found.append((allocation, max(takes[name] / bound - 1.0 for name, bound in bounds.items())))
+        return found
+
+    def _limits(self, bounds: Mapping[str, float], slack: float, factor: float) -> list[Limit]:
+        limits: list[Limit] = []
+        if "size" in bounds:
+            limits.append(self.size.limit(int(bounds["size"]), self._some))
+        if "memory" in bounds and self.memory is not None:
+            limits += self.memory.limits(int(bounds["memory"]), slack)
+        if "latency" in bounds and self.latency is not None:
+            limits.append(self.latency.limit(bounds["latency"], factor))
+        return limits
+
+    def require_resources(self) -> None:
+        """Refuse limits that no allocation meets.
+
+        Raises:
+            BudgetError: with the limits that cannot be met, alone or together, and the nearest point there is.
+        """
+        bounds = self.budget.resources
+        if not bounds or self.plan() is not None:
+            return
+        alone = [name for name, bound in bounds.items() if self._within({name: bound}) is None]
+        points = [Allocation(nearest(self._tied, self._limits(bounds, self._slack, self._factor)).chosen)]
+        points += [allocation for allocation, _ in self._equal_widths(bounds)]
+        point = min(points, key=lambda a: max(self.takes(a)[name] / bound for name, bound in bounds.items()))
+        takes = self.takes(point)
+        listed = ", ".join(f"{FLAGS[name]} {amount(name, bound)}" for name, bound in bounds.items())
+        which = (
+            f"{' and '.join(FLAGS[name] for name in alone)} cannot be met by any choice of bits"
+            if alone
+            else "they cannot be met together"
+        )
+        reached = ", ".join(
+            f"{name} {amount(name, takes[name])} ({takes[name] / bounds[name]:.2f} of the limit)" for name in bounds
+        )
+        raise BudgetError(f"budget {listed}: {which}. The nearest point has {reached}; allow that, or a smaller image.")
+
+
+FLAGS = {"size": "--target-size", "memory": "--max-memory", "latency": "--max-latency"}
+
+
+def amount(name: str, value: Any) -> str:
+    """A limit or what is taken of it, for people."""
+    if name == "latency":
+        return f"{1000 * float(value):.1f} ms"
+    return f"{int(value)} bytes"

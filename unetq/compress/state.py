@@ -1,0 +1,65 @@
+"""What was measured so far, kept beside the output so that an interrupted compression goes on where it was."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import OutputError
+
+SCHEMA = 1
+NAME = "measured.json"
+
+
+@dataclass
+class Measurements:
+    """JSON values by kind; ``identity`` is all that they depend on, and others are not taken up."""
+
+    path: Path
+    identity: dict[str, Any]
+    sensitivity: dict[str, dict[str, float]] = field(default_factory=dict)
+    hessian: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plans: dict[str, int] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Write all, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        values = {
+            "schema": SCHEMA,
+            "identity": self.identity,
+            "sensitivity": self.sensitivity,
+            "hessian": self.hessian,
+            "scores": self.scores,
+            "plans": self.plans,
+        }
+        files.write_json(self.path, values)
+
+
+def open_measurements(folder: Path, identity: dict[str, Any]) -> tuple[Measurements, bool]:
+    """Those of ``folder`` where they are of the same ``identity``, else new ones; and whether any were found.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror or error}. Choose another -o.") from None
+    path = folder / NAME
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    fresh = Measurements(path, plain)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["schema"] != SCHEMA or values["identity"] != plain:
+            return fresh, False
+        kept = Measurements(
+            path, plain, values["sensitivity"], values["hessian"], values["scores"], values["plans"]
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return fresh, False  # none yet, or what was left is not whole: it is measured again
+    return kept, bool(kept.sensitivity)
