@@ -105,7 +105,8 @@ def place_of(path: Path, image: Any, shape: tuple[int, ...]) -> Place:
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     unit = {METRES: 1000.0, MICROMETRES: 0.001}.get(int(header["xyzt_units"]) & 7, 1.0)
     to_mm = np.diag([unit, unit, unit, 1.0])
-    affine = to_mm @ np.asarray(image.affine, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # what is not finite is refused below
+        affine = to_mm @ np.asarray(image.affine, dtype=np.float64)
     source = "sform" if sform_code > 0 else "qform" if qform_code > 0 else "pixdim"
     try:
         check_affine(affine)
