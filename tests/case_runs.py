@@ -1,6 +1,7 @@
 """Run folders of several cases (volumes at sites), as evaluation leaves them: made by hand, small, without training."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,17 @@ def _paired(mine: dict[str, Any], theirs: dict[str, Any], label: str) -> dict[st
         "metric": "dice", "difference": mean, "low": mean - spread, "high": mean + spread,
         "p": 0.016, "test": "Wilcoxon signed-rank", "n": len(changes),
     }  # fmt: skip
+
+
+def split_of(run: Path) -> dict[str, Any]:
+    """The validation split of a run's metrics."""
+    found: dict[str, Any] = json.loads((run / "metrics.json").read_text())["splits"]["validation"]
+    return found
+
+
+def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """``run`` with its metrics changed."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    change(metrics)
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    return run

@@ -1,5 +1,6 @@
 """What all tests share: one seed, quiet plots, the way to real data."""
 
+import importlib
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from device_program import program, write_model
+from gm_trees import BidsScan, bids_tree
 from hypothesis import settings
 from native_library import ensure_library
 
@@ -21,6 +23,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # A shell that starts the tests in its background has them ignore Ctrl-C, and so would all programs that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Tests of these skip where they are missing; a gate that skips them has not looked.
+if os.environ.get("CI") == "true":
+    for needed in ("SimpleITK", "gdcm", "highdicom", "onnx", "onnxruntime", "openjpeg", "playwright"):
+        importlib.import_module(needed)
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +75,17 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(tmp_path: Path) -> Path:
     """A small model file that ``device`` can run."""
     return write_model(tmp_path / "model.uqm")
+
+
+@pytest.fixture
+def scans() -> list[BidsScan]:
+    """Four persons of two slices each; "4" validates in the tests of bad data."""
+    return [BidsScan(f"sub-{number}", seed=number, slices=2) for number in (1, 2, 3, 4)]
+
+
+@pytest.fixture
+def bids(tmp_path: Path, scans: list[BidsScan]) -> Path:
+    """A BIDS folder of ``scans``."""
+    folder = tmp_path / "gm"
+    folder.mkdir()
+    return bids_tree(folder, scans)

@@ -15,18 +15,6 @@ from test_cli import unetq
 GM = {"name": "gm", "options": {"validation": ["4"]}}
 
 
-@pytest.fixture
-def scans() -> list[BidsScan]:
-    return [BidsScan(f"sub-{number}", seed=number, slices=2) for number in (1, 2, 3, 4)]
-
-
-@pytest.fixture
-def bids(tmp_path: Path, scans: list[BidsScan]) -> Path:
-    folder = tmp_path / "gm"
-    folder.mkdir()
-    return bids_tree(folder, scans)
-
-
 @pytest.mark.parametrize(
     ("which", "spoil", "words"),
     [

@@ -25,6 +25,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="Where to write.")]
 
 
+def _quant_settings(settings: list[str] | None, command: str) -> dict[str, Any]:
+    """Of a command that takes keys of the section quant and no others."""
+    from .config import parse_settings
+    from .errors import ConfigError
+
+    given = parse_settings(settings or [])
+    if others := set(given) - {"quant"}:
+        raise ConfigError(f"--set {min(others)}…: {command} takes keys of the section quant only; drop it.")
+    found: dict[str, Any] = given.get("quant", {})
+    return found
+
+
 def _version(show: bool) -> None:
     if show:
         typer.echo(f"unetq {__version__}")
@@ -170,23 +182,18 @@ def ptq(
     as_json: JsonOption = False,
 ) -> None:
     """Quantise a trained float network in minutes, without labels or training."""
-    from .config import parse_settings
-    from .errors import ConfigError
     from .ptq.network import Options
     from .ptq.run import describe
     from .ptq.run import ptq as quantise
 
-    given = parse_settings(settings or [])
-    if set(given) - {"quant"}:
-        raise ConfigError(f"--set {min(set(given) - {'quant'})}…: ptq takes keys of the section quant only; drop it.")
     flags = {"weight_bits": weight_bits, "act_bits": act_bits, "method": method}
     options = Options(
         value_range, weight_range, percentile, equalize, bias_correction, adaround, bn_reestimate, foreground,
         iterations, seed,
     )  # fmt: skip
     record = quantise(
-        checkpoint, out, {**flags, **given.get("quant", {})}, options, images=images or (), samples=samples, data=data,
-        command=shlex.join(["unetq", *sys.argv[1:]]), tell=lambda line: typer.echo(line, err=True),
+        checkpoint, out, {**flags, **_quant_settings(settings, "ptq")}, options, images=images or (), samples=samples,
+        data=data, command=shlex.join(["unetq", *sys.argv[1:]]), tell=lambda line: typer.echo(line, err=True),
     )  # fmt: skip
     following = f"  Next: unetq evaluate {shlex.quote(str(out))}"
     typer.echo(json.dumps(record) if as_json else f"{describe(out, record)}\n{following}")
@@ -216,16 +223,11 @@ def compress(
     from .compress.options import Wishes, parse_widths
     from .compress.record import describe
     from .compress.run import compress as fit
-    from .config import parse_settings
-    from .errors import ConfigError
 
-    given = parse_settings(settings or [])
-    if set(given) - {"quant"}:
-        raise ConfigError(f"--set {min(set(given) - {'quant'})}…: compress takes keys of quant only; drop it.")
     wishes = Wishes(max_dice_drop, target_size, max_memory, max_latency, min_dice or ())
     record = fit(
         checkpoint, out, wishes, effort=effort, widths=parse_widths(bits), by=by, seed=seed, samples=samples,
-        settings=given.get("quant", {}), data=data, command=shlex.join(["unetq", *sys.argv[1:]]),
+        settings=_quant_settings(settings, "compress"), data=data, command=shlex.join(["unetq", *sys.argv[1:]]),
         tell=lambda line: typer.echo(line, err=True),
     )  # fmt: skip
     typer.echo(json.dumps(record) if as_json else describe(out, record))

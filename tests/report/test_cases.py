@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_runs import edit, split_of
 
 from unetq.errors import CheckpointError
 from unetq.report import build, units
@@ -21,18 +22,6 @@ from unetq.report.table import groups_of
 
 MakeRun = Callable[..., Path]
 GREY = "grey matter"
-
-
-def split_of(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "metrics.json").read_text())["splits"]["validation"]
-    return found
-
-
-def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    metrics = json.loads((run / "metrics.json").read_text())
-    change(metrics)
-    (run / "metrics.json").write_text(json.dumps(metrics))
-    return run
 
 
 def test_the_change_is_the_paired_one_with_its_interval(make_case_run: MakeRun, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """Cross-validations: folds of one configuration gathered, with intervals over persons."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from case_runs import edit, split_of
 
 from unetq.report import build
 from unetq.report.folds import validations
@@ -16,18 +16,6 @@ from unetq.statistics import interval
 
 MakeRun = Callable[..., Path]
 GREY = "grey matter"
-
-
-def split_of(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "metrics.json").read_text())["splits"]["validation"]
-    return found
-
-
-def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    metrics = json.loads((run / "metrics.json").read_text())
-    change(metrics)
-    (run / "metrics.json").write_text(json.dumps(metrics))
-    return run
 
 
 def test_folds_of_one_configuration(make_case_run: MakeRun, tmp_path: Path) -> None:
