@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from sharpness_reference import LEARNING_RATE, Tiny, batch, loss_of
+from torch import distributed
 
 from unetq.experiment import SharpnessConfig
 from unetq.quant.calibrate import calibrate
@@ -60,6 +61,7 @@ def main() -> None:
             if number in (0, 2):
                 state = {k: v.detach().clone() for k, v in q.named_parameters()}
                 torch.save(state, folder / f"{name}-{number}-{rank}.pt")
+    distributed.destroy_process_group()  # gloo's threads must end before the interpreter does, or it aborts
 
 
 if __name__ == "__main__":

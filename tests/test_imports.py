@@ -32,8 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("native", "runtime", "footprint", "predict", "predict_folder", "segment", "inspect", "report"),
     (
-        "check", "train", "loop", "prepare", "facts", "ptq", "runs", "evaluate", "verify", "export.run",
-        "export.bundle", "onnx.run", "onnx.evaluate", "distill", "progressive", "gate", "gate_input", "sharpness",
+        "check", "train", "loop", "prepare", "processes", "optimizers", "facts", "ptq", "runs", "evaluate", "verify",
+        "export.run", "export.bundle", "onnx.run", "onnx.evaluate", "distill", "progressive", "gate", "gate_input",
+        "sharpness",
     ),
     ("bench", "compress", "sweep", "sweep_plan", "sweep_process", "sweep_worker"),
     ("cli",),

@@ -390,6 +390,20 @@ def test_a_checkpoint_says_what_it_was_trained_on(floats: Path) -> None:
         assert data["digests"][split] == [digest(sample) for sample in load_split(small(), split)]
 
 
+def test_a_float_run_of_a_version_with_fewer_preprocessing_steps_is_still_a_source(
+    floats: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "best.safetensors"
+    source.write_bytes((floats / "float" / "best.safetensors").read_bytes())
+
+    def older(info: dict[str, Any]) -> None:
+        info["data"]["preprocessing"] = {k: info["data"]["preprocessing"][k] for k in ("normalize", "low", "high")}
+
+    rewrite_info(source, older)
+    run = train(small(train={"from_run": str(source), "quant_steps": 1}), tmp_path / "out")
+    assert (run / "quant" / "best.safetensors").is_file()
+
+
 def test_from_run_that_saw_the_validation_slices_is_refused(floats: Path, tmp_path: Path) -> None:
     out, source = tmp_path / "out", {"from_run": str(floats), "quant_steps": 1, "float_steps": 1}
     with pytest.raises(CheckpointError, match=r"trained on slice phantom-membranes-002 of this run's validation split"):

@@ -1,15 +1,14 @@
 """What is checked and loaded before a run's first step, so that bad input leaves nothing behind."""
 
-import logging
+import json
 import os
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from . import checkpoint as checkpoints
@@ -18,7 +17,8 @@ from .checkpoint import Checkpoint
 from .config import MAY_DIFFER, differences, to_yaml
 from .distill import check_distillation, feature_blocks
 from .errors import CheckpointError, ConfigError, DataError, OutputError
-from .experiment import Experiment, TrainConfig
+from .experiment import Experiment
+from .export.program import Preprocessing
 from .nets import build_network
 from .progressive import phases, widened
 from .runs import (
@@ -38,6 +38,9 @@ from .runs import (
 from .samples import Samples, check_no_leak, check_size, digest
 from .scoring import Scorer, check_classes, input_multiple, probe, spatial_axes
 
+STEPS_BEFORE: dict[str, Any] = json.loads(json.dumps(asdict(Preprocessing())))
+"""What a checkpoint's preprocessing means where it does not name a step."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -53,26 +56,6 @@ class TrainingData:
     channels: int
     channels_out: int
     record: dict[str, Any]
-
-
-def build_fabric(config: TrainConfig) -> Fabric:
-    """Device, precision and processes.
-
-    Raises:
-        ConfigError: an accelerator, a number of devices or a strategy that this machine does not have.
-    """
-    strategy = "ddp" if config.strategy == "auto" and config.devices > 1 else config.strategy
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision we asked for
-    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
-    try:
-        return Fabric(accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=precision)  # type: ignore[arg-type]
-    except (ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"train.accelerator = {config.accelerator}, train.devices = {config.devices}, "
-            f"train.strategy = {config.strategy}: "
-            f"{reason} Use values that this machine has, such as train.accelerator=cpu train.devices=1."
-        ) from None
 
 
 def check_folder(experiment: Experiment, out: Path, resume: bool) -> None:
@@ -220,9 +203,12 @@ def _check_source_data(checkpoint: Checkpoint, loaded: TrainingData) -> None:
             f"{path} does not say which slices it was trained on: it was written by an earlier version; train it again."
         )
     for key, rule in (("preprocessing", "intensities are scaled alike"), ("labels", "the classes are the same")):
-        if saved.get(key) != loaded.record[key]:
+        before = saved.get(key)
+        if key == "preprocessing" and isinstance(before, dict):
+            before = STEPS_BEFORE | before  # an earlier version wrote fewer of them, and did what these say
+        if before != loaded.record[key]:
             raise CheckpointError(
-                f"{path} was trained with data {key} {saved.get(key)}, this run has {loaded.record[key]}: "
+                f"{path} was trained with data {key} {before}, this run has {loaded.record[key]}: "
                 f"a low-bit run starts from a float network for which {rule}. "
                 "Set data.name, data.options and data.preprocessing alike, or train another float network."
             )

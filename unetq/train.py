@@ -13,14 +13,14 @@ from . import checkpoint as checkpoints
 from . import left_out
 from .batches import train_batches
 from .distill import Distiller
-from .experiment import Experiment, TrainConfig
+from .experiment import Experiment
 from .facts import Facts
 from .history import History
 from .loop import Batches, Interrupted, Loop, Stage, StopSignal, channels_last
 from .losses import build_loss
+from .optimizers import build_optimizer, parameter_groups
 from .prepare import (
     TrainingData,
-    build_fabric,
     check_folder,
     check_same_slices,
     check_source,
@@ -29,6 +29,7 @@ from .prepare import (
     new_network,
     open_folder,
 )
+from .processes import build_fabric, launched
 from .progress import Progress, Silent
 from .progressive import Phase, phases, widened
 from .quant.calibrate import calibrate
@@ -69,7 +70,22 @@ def train(
     check_sharpness(experiment)
     fabric = build_fabric(config)
     check_folder(experiment, out, resume)
-    fabric.launch()
+    with launched(fabric):
+        _train(experiment, out, fabric, resume, data, progress, command, on_step)
+    return out
+
+
+def _train(
+    experiment: Experiment,
+    out: Path,
+    fabric: Fabric,
+    resume: bool,
+    data: Path | None,
+    progress: Progress | None,
+    command: str,
+    on_step: OnStep | None,
+) -> None:
+    config = experiment.train
     if config.threads:
         torch.set_num_threads(config.threads)
     network = new_network(experiment)
@@ -97,7 +113,6 @@ def train(
     finally:
         history.close()
     facts.finish()
-    return out
 
 
 class _Trainer:
@@ -118,7 +133,7 @@ class _Trainer:
 
     def run_float(self, network: nn.Module) -> None:
         """Train the float network."""
-        groups = _groups(list(network.parameters()), self.config.lr, self.config.weight_decay)
+        groups = parameter_groups(list(network.parameters()), self.config.lr, self.config.weight_decay)
         self._run(FLOAT, network, groups, Phase(None, 0, self.config.float_steps), None)
 
     def run_quant(self) -> None:
@@ -144,7 +159,7 @@ class _Trainer:
         snapping = {id(p) for p in quantized.snapping_parameters()}
         parameters = quantized.quantizer_parameters()
         quantizers = [[p for p in parameters if (id(p) in snapping) is snaps] for snaps in (True, False)]
-        groups = _groups(list(quantized.network_parameters()), self.config.quant_lr, self.config.weight_decay)
+        groups = parameter_groups(list(quantized.network_parameters()), self.config.quant_lr, self.config.weight_decay)
         for some in filter(None, quantizers):
             groups.append({"params": some, "base_lr": self.config.step_size_lr, "weight_decay": 0.0})
         refine = experiment.quant.refine_step_sizes
@@ -198,7 +213,7 @@ class _Trainer:
         if self.config.channels_last:
             network = network.to(memory_format=channels_last(self.experiment.data.dimensions))  # type: ignore[call-overload]  # torch's stub lacks it
         torch.manual_seed(self.experiment.seed + STAGE_SEED[name] + phase.first + self.fabric.global_rank)
-        wrapped, optimizer = self.fabric.setup(network, _optimizer(self.config, groups))
+        wrapped, optimizer = self.fabric.setup(network, build_optimizer(self.config, groups))
         quantized = network if isinstance(network, QuantNet) else None
         early = "" if phase.bits is None else f"{phase.bits}-bit"
         folder = self.out / name / early
@@ -277,23 +292,3 @@ class _Trainer:
             taught = {"distill": self.config.distill.model_dump(), "progressive": list(self.config.progressive)}
             record["train"] = {**taught, "from_scratch": self.config.from_scratch}
         return record
-
-
-def _groups(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases and norms, which have one axis, do not."""
-    weights = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    groups = [
-        {"params": weights, "base_lr": lr, "weight_decay": weight_decay},
-        {"params": others, "base_lr": lr, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _optimizer(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    for group in groups:
-        group["lr"] = group["base_lr"]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr)

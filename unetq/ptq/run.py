@@ -20,7 +20,7 @@ from ..checkpoint import Checkpoint, State
 from ..errors import ConfigError, OutputError
 from ..experiment import Experiment
 from ..facts import Facts
-from ..prepare import build_fabric
+from ..processes import build_fabric
 from ..quant.network import QuantNet
 from ..runs import (
     CONFIG,

@@ -1,0 +1,46 @@
+"""Where a run computes: device, precision, and the processes that share its batches."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning_fabric import Fabric
+from torch import distributed
+
+from .errors import ConfigError
+from .experiment import TrainConfig
+
+
+def build_fabric(config: TrainConfig) -> Fabric:
+    """Device, precision and processes.
+
+    Raises:
+        ConfigError: an accelerator, a number of devices or a strategy that this machine does not have.
+    """
+    strategy = "ddp" if config.strategy == "auto" and config.devices > 1 else config.strategy
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision we asked for
+    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
+    try:
+        return Fabric(accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=precision)  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"train.accelerator = {config.accelerator}, train.devices = {config.devices}, "
+            f"train.strategy = {config.strategy}: "
+            f"{reason} Use values that this machine has, such as train.accelerator=cpu train.devices=1."
+        ) from None
+
+
+@contextmanager
+def launched(fabric: Fabric) -> Iterator[None]:
+    """Within, the processes of ``fabric`` run together; afterwards their connection is closed.
+
+    One left open keeps threads (gloo's) that abort an interpreter which ends before them.
+    """
+    connected = distributed.is_available() and distributed.is_initialized()
+    fabric.launch()
+    try:
+        yield
+    finally:
+        if not connected and distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
