@@ -1,31 +1,46 @@
 """``python scripts/compress_acceptance.py RUN OUT``: budgets on a trained float run, against equal and random widths.
 
-RUN is a float run (such as of ``unetq train em --weight-bits 32 --act-bits 32``). In OUT it makes
+RUN is a float run (such as of ``unetq train em --weight-bits 32 --act-bits 32``). In OUT it makes, part by part
+(``--only``; a part that is there is not made again, and one that was interrupted goes on):
 
-- ``drop``: the smallest file within ``--max-dice-drop`` points of float;
-- ``size``: the best file within ``--target-size``;
-- ``acceptance.json``: both, the refusal of a pair of budgets that cannot be, and at the size of ``size`` the validation
-  Dice of equal widths and of ``--draws`` random ones, packed and scored alike, without fine-tuning.
+- ``refusal``: what is said of a pair of budgets that no choice meets;
+- ``drop``: the smallest file within ``--max-dice-drop`` points of float; ``size``: the best file of ``--target-size``;
+- ``joint``: the best file of that size with 0.9 of the memory and of the time that 8 bits everywhere take;
+- ``untuned``: at the sizes of ``drop`` and ``size``, and for W4A6, the validation Dice before fine-tuning of the chosen
+  widths, of equal widths below and above, and of ``--draws`` random allocations;
+- ``tuned``: the equal widths fine-tuned by as many steps as the file that they are compared with.
 
-With ``--effort hour`` the first two are fine-tuned; the baselines stay as they are, and are compared with the choice
-before its fine-tuning.
+``acceptance.json`` and standard output have it all: files with what was predicted of them against what they take, and
+the criteria, met or not.
 """
 
 import argparse
+import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unetq import files
-from unetq.compress.baselines import random_within, uniform_within
-from unetq.compress.budget import Budget, BudgetError, parse_bytes
+from unetq.compress.baselines import ordinary, random_within, uniform_above, uniform_within
+from unetq.compress.budget import Budget, parse_bytes
+from unetq.compress.finished import finished
 from unetq.compress.job import Job
+from unetq.compress.latency import RUNS, layer_times
 from unetq.compress.options import EFFORTS, Wishes, parse_widths
 from unetq.compress.run import compress
 from unetq.compress.source import open_start
 from unetq.compress.space import Allocation
-from unetq.errors import UnetqError
+from unetq.compress.tune import tune
+from unetq.compress.workbench import Packed
+from unetq.errors import BudgetError, UnetqError
 from unetq.ptq.network import Options
+
+PARTS = ("refusal", "drop", "size", "joint", "untuned", "tuned")
+JOINT = 0.9
+LATENCY_WITHIN = 0.15
+SMALLER = 1.3
 
 
 def tell(line: str) -> None:
@@ -33,60 +48,212 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def refusal(run: Path, out: Path, options: dict[str, Any]) -> str:
-    """What is said of a pair of budgets that no choice meets."""
-    try:
-        compress(run, out, Wishes(target_size="10KB", max_memory="10KB"), **options)
-    except BudgetError as error:
-        return str(error)
-    raise SystemExit("10 KB of file and of memory were met: this network is too small for this script.")
+@dataclass
+class Acceptance:
+    """One call of the script; ``found`` is what ``acceptance.json`` holds."""
 
+    given: argparse.Namespace
+    found: dict[str, Any]
 
-def baselines(run: Path, out: Path, target: int, chosen: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
-    """Dice and bytes at one target: the solver's choice, equal widths, and random ones."""
-    level = EFFORTS[given.effort]
-    start = open_start(run, {}, Options(seed=given.seed), given.samples or level.samples, given.data)
-    job = Job(start, Budget(size=target), EFFORTS["minutes"], out, parse_widths(given.bits), "divergence", tell)
-    space = job.bench.space
-    ours = Allocation({v: chosen["bits"][v[0]][v[1]] for v in space.choices})
-    every = {"chosen": ours, "uniform": uniform_within(space, job.size, target)}
-    every |= {f"random {seed}": random_within(space, job.size, target, seed) for seed in range(given.draws)}
-    found: dict[str, Any] = {}
-    for name, allocation in every.items():
-        if allocation is not None:
+    def keep(self) -> None:
+        """Write what there is so far."""
+        files.write_json(self.given.out / "acceptance.json", self.found)
+
+    def job(self) -> Job:
+        """A job that measures allocations alone."""
+        given, level = self.given, EFFORTS[self.given.effort]
+        start = open_start(given.run, {}, Options(seed=given.seed), given.samples or level.samples, given.data)
+        out = given.out / "baselines" / "model"
+        return Job(start, Budget(size=self.target), level, out, parse_widths(given.bits), "divergence", tell)
+
+    @property
+    def target(self) -> int:
+        """Bytes of ``--target-size``."""
+        return parse_bytes(self.given.target_size, "--target-size")
+
+    def compressed(self, name: str, wishes: Callable[[], Wishes], effort: str | None = None) -> dict[str, Any]:
+        """``OUT/name``, made unless it is there: the record of it."""
+        given, out = self.given, self.given.out / name
+        record = out / "compress.json"
+        if not record.is_file():
+            tell(f"== {name}")
+            compress(
+                given.run, out, wishes(), effort=effort or given.effort, widths=parse_widths(given.bits),
+                seed=given.seed, samples=given.samples, data=given.data, tell=tell,
+                command=" ".join(["python scripts/compress_acceptance.py", *sys.argv[1:]]),
+            )  # fmt: skip
+        kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        return kept
+
+    def refusal(self) -> None:
+        """A pair of budgets that no choice meets, in the words that it is refused with."""
+        try:
+            self.compressed("impossible", lambda: Wishes(target_size="10KB", max_memory="10KB"))
+        except BudgetError as error:
+            self.found["refusal"] = str(error)
+            return
+        raise SystemExit("10 KB of file and of memory were met: this network is too small for this script.")
+
+    def _file(self, name: str, record: dict[str, Any]) -> None:
+        self.found[name] = record["chosen"] | {"float": record["float"], "seconds": record["seconds"]}
+
+    def drop(self) -> None:
+        """The smallest file within a drop."""
+        self._file("drop", self.compressed("drop", lambda: Wishes(max_dice_drop=self.given.max_dice_drop)))
+
+    def size(self) -> None:
+        """The best file of a size."""
+        self._file("size", self.compressed("size", lambda: Wishes(target_size=self.given.target_size)))
+
+    def joint(self) -> None:
+        """The best file within a size, a memory and a time."""
+
+        def wishes() -> Wishes:
+            job = self.job()
+            with Packed(job.bench.program(job.bench.space.nearest(8))) as packed:
+                memory = packed.arena_bytes(job.start.size)
+                seconds = layer_times(packed, job.start.size, RUNS)[1]
+            return Wishes(
+                target_size=self.given.target_size,
+                max_memory=f"{int(JOINT * memory)}B",
+                max_latency=f"{JOINT * seconds * 1e6:.0f}us",
+            )
+
+        record = self.compressed("joint", wishes)
+        self._file("joint", record)
+        self.found["joint"]["budget"] = record["budget"]
+
+    # -- baselines ---------------------------------------------------------------------------------
+
+    def _baselines(self, job: Job) -> dict[str, Allocation]:
+        space, every = job.bench.space, {"W4A6": ordinary(job.bench, 4, 6)}
+        for name in ("drop", "size"):
+            if name not in self.found:
+                continue
+            bits = self.found[name]["bits"]
+            ours = Allocation({v: bits[v[0]][v[1]] for v in space.choices})
+            target = job.size.predict(ours)
+            equal = {"below": uniform_within(space, job.size, target), "above": uniform_above(space, job.size, target)}
+            every |= {f"{name}: chosen": ours}
+            every |= {f"{name}: equal {side}": a for side, a in equal.items() if a is not None}
+            if name == "size":
+                draws = (random_within(space, job.size, target, seed) for seed in range(self.given.draws))
+                every |= {f"{name}: random {seed}": allocation for seed, allocation in enumerate(draws)}
+        return every
+
+    def untuned(self) -> None:
+        """Dice and bytes of all baselines before fine-tuning."""
+        known = self.found.setdefault("untuned", {})
+        job = self.job()
+        for name, allocation in self._baselines(job).items():
+            if known.get(name, {}).get("bits") == allocation.record():
+                continue
             score = job.score(allocation)
-            found[name] = {"bytes": job.size.predict(allocation), "mean_dice": score.mean, "dice": dict(score.dice)}
-            tell(f"{name}: {found[name]['bytes']} bytes, Dice {score.mean:.4f}")
-    return found
+            known[name] = {
+                "bytes": job.size.predict(allocation), "mean_dice": score.mean, "dice": dict(score.dice),
+                "bits": allocation.record(),
+            }  # fmt: skip
+            tell(f"{name}: {known[name]['bytes']} bytes, Dice {score.mean:.4f}")
+            self.keep()
+
+    def tuned(self) -> None:
+        """Dice and bytes of the equal widths, fine-tuned like the file that each is compared with."""
+        known = self.found.setdefault("tuned", {})
+        job = self.job()
+        for name, allocation in self._baselines(job).items():
+            if "random" in name or "chosen" in name or known.get(name, {}).get("bits") == allocation.record():
+                continue
+            steps = self.given.steps or self._steps(name.split(":")[0])
+            folder = self.given.out / "baselines" / name.replace(": ", "-").replace(" ", "-")
+            tell(f"== {name}")
+            tune(job.start, job.bench.space.layers(allocation), folder, steps, tell=tell)
+            result = finished(job, folder, self.given.data)
+            known[name] = {
+                "bytes": int(result.takes["size"]), "mean_dice": result.mean, "dice": dict(result.dice),
+                "steps": steps, "bits": allocation.record(),
+            }  # fmt: skip
+            tell(f"{name}, fine-tuned: {known[name]['bytes']} bytes, Dice {result.mean:.4f}")
+            self.keep()
+
+    def _steps(self, name: str) -> int:
+        """Of the fine-tuning whose result was delivered; W4A6 is compared with ``drop``."""
+        folder = self.given.out / {"W4A6": "drop"}.get(name, name)
+        record = json.loads((folder / "compress.json").read_text(encoding="utf-8"))
+        for attempt in record.get("tuning", []):
+            if attempt["mean_dice"] == record["chosen"]["mean_dice"]:
+                return int(attempt["steps"])
+        return EFFORTS[self.given.effort].tuning or EFFORTS["hour"].tuning
+
+    # -- criteria ----------------------------------------------------------------------------------
+
+    def criteria(self) -> dict[str, bool]:
+        """What was to be shown, as far as its parts were made."""
+        found, met = self.found, {}
+        for name in ("drop", "size", "joint"):
+            if name not in found:
+                continue
+            predicted, measured = found[name]["predicted"], found[name]["measured"]
+            for cost in ("size", "memory"):
+                met[f"{name}: {cost} as predicted, to the byte"] = predicted[cost] == measured[cost]
+            if "latency" in predicted:
+                share = measured["latency"] / predicted["latency"] - 1.0
+                met[f"{name}: latency within 15 % of the prediction"] = abs(share) <= LATENCY_WITHIN
+        if "size" in found:
+            met["size: met to the byte"] = found["size"]["measured"]["size"] <= self.target
+        four = found.get("tuned", {}).get("W4A6")
+        if four and "drop" in found:
+            drop = found["drop"]
+            met["drop: 1.3 times smaller than W4A6"] = SMALLER * drop["measured"]["size"] <= four["bytes"]
+            met["drop: Dice no lower than W4A6's, fine-tuned alike"] = drop["mean_dice"] >= four["mean_dice"]
+        return met | self._against()
+
+    def _against(self) -> dict[str, bool]:
+        """The chosen widths against those of the same size, before fine-tuning, and equal ones after it."""
+        met = {}
+        untuned, tuned = self.found.get("untuned", {}), self.found.get("tuned", {})
+        for name in ("drop", "size"):
+            ours = untuned.get(f"{name}: chosen")
+            others = [r for key, r in untuned.items() if key.startswith(f"{name}: ") and key != f"{name}: chosen"]
+            others = [r for r in others if ours and r["bytes"] <= ours["bytes"]]
+            if ours and others:
+                best = max(r["mean_dice"] for r in others)
+                met[f"{name}: better than equal and random widths of its size, untuned"] = ours["mean_dice"] > best
+            equal = tuned.get(f"{name}: equal below")
+            if equal and name in self.found:
+                met[f"{name}: better than equal widths below its size, fine-tuned"] = (
+                    self.found[name]["mean_dice"] > equal["mean_dice"]
+                )
+        return met
 
 
 def main() -> None:
-    """Make everything, write ``acceptance.json``, and print it."""
+    """Make the parts asked for, write ``acceptance.json`` after each, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--only", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument("--max-dice-drop", type=float, default=0.5)
     parser.add_argument("--target-size", default="0.8MB")
     parser.add_argument("--effort", choices=sorted(EFFORTS), default="minutes")
     parser.add_argument("--bits", default="1,2,3,4,5,6,8")
     parser.add_argument("--samples", type=int)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="of the baselines' fine-tuning; those of the file by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path)
     given = parser.parse_args()
-    options = {
-        "effort": given.effort, "widths": parse_widths(given.bits), "seed": given.seed, "samples": given.samples,
-        "data": given.data, "tell": tell,
-    }  # fmt: skip
+    parts = given.only.split(",")
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        parser.error(f"--only {unknown[0]}: choose of {', '.join(PARTS)}")
     given.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"refusal": refusal(given.run, given.out / "impossible", options)}
-    drop = compress(given.run, given.out / "drop", Wishes(max_dice_drop=given.max_dice_drop), **options)
-    size = compress(given.run, given.out / "size", Wishes(target_size=given.target_size), **options)
-    found |= {name: record["chosen"] | {"float": record["float"]} for name, record in (("drop", drop), ("size", size))}
-    target = parse_bytes(given.target_size, "--target-size")
-    found["baselines"] = baselines(given.run, given.out / "none", target, size["chosen"], given)
-    files.write_json(given.out / "acceptance.json", found)
-    print((given.out / "acceptance.json").read_text())
+    path = given.out / "acceptance.json"
+    acceptance = Acceptance(given, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+    for part in parts:
+        getattr(acceptance, part)()
+        acceptance.found["criteria"] = acceptance.criteria()
+        acceptance.keep()
+    print(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,16 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from device_program import program, write_model
 from gm_trees import BidsScan, bids_tree
 from hypothesis import settings
 from native_library import ensure_library
+
+if TYPE_CHECKING:
+    from unetq.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,3 +93,16 @@ def bids(tmp_path: Path, scans: list[BidsScan]) -> Path:
     folder = tmp_path / "gm"
     folder.mkdir()
     return bids_tree(folder, scans)
+
+
+@pytest.fixture(scope="session", params=["32", "bf16"])
+def uninterrupted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> "tuple[Experiment, Path]":
+    """A small experiment and its run, which nothing broke off; tests only read it."""
+    from small_runs import small
+
+    from unetq.train import train
+
+    experiment = small(train={"precision": request.param})
+    return experiment, train(experiment, tmp_path_factory.mktemp("run") / "whole")

@@ -1,11 +1,12 @@
 """Volumes as samples: orientation, neighbours, labelled slices, folds."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unetq.cases import Case, Cases, Skipped, samples_of
+from unetq.cases import Case, Cases, Skipped, reasons, samples_of
 from unetq.data import DatasetSpec
 from unetq.errors import ConfigError, DataError, EmptySplitError
 from unetq.export.program import Preprocessing
@@ -193,5 +194,23 @@ def test_folds_of_nothing() -> None:
     def loader(root: object, split: str, options: object) -> Cases:
         raise EmptySplitError(f"no {split}")
 
-    with pytest.raises(EmptySplitError, match="no validation"):
+    with pytest.raises(EmptySplitError, match="no train no validation"):
         spec(loader).load(None, "train", fold=Fold(0, 3))
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_folds_keep_the_reasons_of_a_split_without_a_usable_case(raised: bool, tmp_path: Path) -> None:
+    lost = Skipped("v", f"{tmp_path}/v.nii is damaged.")
+
+    def loader(root: object, split: str, options: object) -> Cases:
+        if split == "train":
+            return Cases([one for name in ("train", "validation") for one in people(name)], (Skipped("t", "odd."),))
+        if raised:
+            raise EmptySplitError("none", reasons([lost]))
+        return Cases([], (lost,))
+
+    samples = spec(loader).load(tmp_path, "train", fold=Fold(0, 3))
+    assert samples.skipped == (Skipped("v", "v.nii is damaged."), Skipped("t", "odd."))
+    with pytest.raises(EmptySplitError) as found:
+        spec(loader).load(tmp_path, "validation")
+    assert [case for case, _ in found.value.reasons] == ["v"]

@@ -14,6 +14,7 @@ from native_library import ensure_library
 from small_runs import SMALL, assert_same_tensors, small, tensors
 
 from unetq import cli
+from unetq.cli.shared import spread_settings
 from unetq.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,7 +148,7 @@ def test_verify(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 def test_several_settings_behind_one_flag() -> None:
-    spread = cli._spread_settings(["train", "em", "--set", "a=1", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"])
+    spread = spread_settings(["train", "em", "--set", "a=1", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"])
     assert spread == ["train", "em", "--set", "a=1", "--set", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"]
 
 

@@ -14,12 +14,13 @@ from unetq.cases import Skipped
 from unetq.data import resolve_dataset
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError
 from unetq.evaluate import evaluate
+from unetq.experiment import EvaluationConfig
 from unetq.export.run import export
 from unetq.footprint import Footprint
 from unetq.metrics import count
 from unetq.preprocess import decide, normalize
 from unetq.report.schema import Metrics
-from unetq.runs import load_split, open_run
+from unetq.runs import load_split, open_run, set_evaluation
 from unetq.samples import Samples, digest_all
 from unetq.summary import describe
 from unetq.train import train
@@ -210,6 +211,23 @@ def test_slices_it_was_trained_on_are_not_scored(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"slice em-021 of split 'validation'.*was trained on"):
         evaluate(run, data=data)
     assert not (run / "metrics.json").exists()
+
+
+def test_scores_by_other_settings_are_dropped(tmp_path: Path) -> None:
+    run = train(small(quant={"weight_bits": 32, "act_bits": 32}, train={"float_steps": 1}), tmp_path / "run")
+    assert set(evaluate(run, "test")["splits"]) == {"test"}
+    assert set(evaluate(run)["splits"]) == {"test", "validation"}
+    set_evaluation(run, EvaluationConfig(empty="skip"))
+    found = evaluate(run)
+    assert set(found["splits"]) == {"validation"} and found["evaluation"]["empty"] == "skip"
+    del found["evaluation"]  # as an earlier version wrote it
+    (run / "metrics.json").write_text(json.dumps(found))
+    assert set(evaluate(run, "test")["splits"]) == {"test", "validation"}
+    found = json.loads((run / "metrics.json").read_text())
+    del found["evaluation"]
+    (run / "metrics.json").write_text(json.dumps(found))
+    set_evaluation(run, EvaluationConfig())
+    assert set(evaluate(run)["splits"]) == {"validation"}
 
 
 def test_a_damaged_metrics_file_is_replaced(tmp_path: Path) -> None:

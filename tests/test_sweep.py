@@ -18,6 +18,7 @@ from test_cli import unetq
 
 from unetq.config import load_experiment
 from unetq.errors import ConfigError, OutputError
+from unetq.runs import read_experiment
 from unetq.sweep import Sweep, describe, preview, sweep
 from unetq.sweep_plan import Grid, parse_bits
 from unetq.sweep_process import Stop, locked, run_apart
@@ -214,6 +215,17 @@ def test_for_real(config: str, tmp_path: Path, capsys: Capture) -> None:
         assert json.loads((folder / "run.json").read_text())["command"] == run["command"]
         scored = json.loads((folder / "metrics.json").read_text())["splits"]["validation"]
         assert scored["float" if run["source"] is None else "integer"]["volume_dice"] == run["dice"]["validation"]
+    # Scored otherwise: evaluated again, not trained again.
+    weights = (out / "w4a6-lsq-s0" / "quant" / "best.safetensors").stat().st_mtime_ns
+    again = ["sweep", config, "--bits", "4/6", "--method", "lsq", "-o", out, "--set", "evaluation.bootstrap=500"]
+    process = start_command(*again, cwd=tmp_path)
+    told, err = process.communicate(timeout=300)
+    assert process.returncode == 0 and "2 of 2 runs done" in told, err
+    for run in record["runs"]:
+        metrics = json.loads((out / run["name"] / "metrics.json").read_text())
+        assert metrics["evaluation"]["bootstrap"] == 500
+        assert read_experiment(out / run["name"]).evaluation.bootstrap == 500
+    assert (out / "w4a6-lsq-s0" / "quant" / "best.safetensors").stat().st_mtime_ns == weights
     # The shell's sweeps/em/* holds sweep.json, too.
     code, shown, told = unetq(capsys, "report", *sorted(out.glob("[!.]*")), "-o", tmp_path / "report")
     assert code == 0 and "report.html: written" in shown, told

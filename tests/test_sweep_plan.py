@@ -11,6 +11,7 @@ from test_cli import unetq
 
 from unetq.errors import ConfigError, DataError
 from unetq.experiment import Experiment
+from unetq.runs import read_experiment, set_evaluation
 from unetq.sweep import parse_splits
 from unetq.sweep_plan import Grid, parse_bits, parse_methods, plan, standing
 
@@ -136,3 +137,20 @@ def test_how_far_a_run_is(config: str, tmp_path: Path) -> None:
     assert standing(folder, low, ["validation"]) == "evaluate"
     (folder / "run.json").write_text('{"finished": null}')
     assert standing(folder, low, ["validation"]) == "resume"
+
+
+def test_another_scoring_asks_for_an_evaluation_only(config: str, tmp_path: Path) -> None:
+    grid = Grid(parse_bits("32/32,4/6"))
+    _, low = plan(config, grid, tmp_path)
+    folder = tmp_path / low.name
+    finish(folder, low.experiment)
+    _, other = plan(config, grid, tmp_path, ["evaluation.empty=skip", "evaluation.bootstrap=500"])
+    assert standing(folder, other, ["validation"]) == "evaluate"
+    set_evaluation(folder, other.experiment.evaluation)
+    assert read_experiment(folder) == other.experiment
+    assert standing(folder, other, ["validation"]) == "evaluate"  # what is there was scored by the old settings
+    assert standing(folder, low, ["validation"]) == "evaluate"
+    set_evaluation(folder, low.experiment.evaluation)
+    assert standing(folder, low, ["validation"]) == "done"
+    (folder / "run.json").write_text('{"finished": null}')
+    assert standing(folder, other, ["validation"]) == "resume"

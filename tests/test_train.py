@@ -1,74 +1,27 @@
-"""Training: what a run leaves, what it refuses, and resuming to the last bit."""
+"""Training: what a run leaves, what it refuses, and what its settings do."""
 
 import itertools
 import json
-import os
-import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import tifffile
 import torch
-from small_runs import assert_same_tensors, small, tensors
+from interruptions import STAGES, crash, history
+from small_runs import small, tensors
 from unetq_datasets import phantom
 
 from unetq import checkpoint as checkpoints
-from unetq import files
 from unetq.batches import train_batches
-from unetq.data import resolve_dataset
-from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError, UnsupportedError
+from unetq.errors import ConfigError, DataError, OutputError, UnetqError, UnsupportedError
 from unetq.experiment import Experiment
 from unetq.export.program import Preprocessing
-from unetq.loop import Interrupted, schedule_factor
+from unetq.loop import schedule_factor
 from unetq.prepare import load_data, new_network
 from unetq.runs import load_split
-from unetq.samples import Samples, digest
-from unetq.scoring import Scorer
+from unetq.samples import Samples
 from unetq.train import train
-
-STAGES = ("float", "quant")
-
-
-class Crash(Exception):
-    """Stands for a killed process: nothing is saved on the way out."""
-
-
-def at(stage: str, step: int, action: Callable[[], None]) -> Callable[[str, int], None]:
-    def on_step(now: str, done: int) -> None:
-        if (now, done) == (stage, step):
-            action()
-
-    return on_step
-
-
-def crash() -> None:
-    raise Crash
-
-
-def press_control_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def history(run: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-
-
-def assert_same_run(a: Path, b: Path, stages: tuple[str, ...] = STAGES) -> None:
-    for stage in stages:
-        for which in ("best", "last"):
-            assert_same_tensors(tensors(a, stage, which), tensors(b, stage, which))
-    assert history(a) == history(b)
-
-
-@pytest.fixture(scope="module", params=["32", "bf16"])
-def uninterrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Path]:
-    experiment = small(train={"precision": request.param})
-    return experiment, train(experiment, tmp_path_factory.mktemp("run") / "whole")
 
 
 def test_a_run_leaves_what_the_others_read(uninterrupted: tuple[Experiment, Path]) -> None:
@@ -87,73 +40,11 @@ def test_a_run_leaves_what_the_others_read(uninterrupted: tuple[Experiment, Path
     assert not list(run.rglob("*.pt")) and not list(run.rglob("*.pkl"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize(
-    ("step", "action"), [(5, crash), (8, crash), (1, crash), (5, press_control_c), (8, press_control_c)]
-)
-def test_resume_gives_the_same_bits(
-    uninterrupted: tuple[Experiment, Path], tmp_path: Path, stage: str, step: int, action: Callable[[], None]
-) -> None:
-    experiment, whole = uninterrupted
-    out = tmp_path / "broken"
-    with pytest.raises(Crash if action is crash else Interrupted):
-        train(experiment, out, on_step=at(stage, step, action))
-    if action is press_control_c:
-        assert checkpoints.load(out / stage / "last.safetensors").info["state"]["step"] == step
-    train(experiment, out, resume=True)
-    assert_same_run(whole, out)
-
-
-def test_two_interruptions_and_one_within_a_validation(
-    uninterrupted: tuple[Experiment, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment, whole = uninterrupted
-    out = tmp_path / "broken"
-    score = Scorer.score
-    calls = []
-
-    def interrupted_score(self: Scorer, *arguments: Any) -> Any:
-        calls.append(None)
-        if len(calls) == 3:
-            press_control_c()
-        return score(self, *arguments)
-
-    monkeypatch.setattr(Scorer, "score", interrupted_score)
-    with pytest.raises(Interrupted, match="validating step 8"):
-        train(experiment, out)
-    with pytest.raises(Interrupted):
-        train(experiment, out, resume=True, on_step=at("quant", 2, press_control_c))
-    train(experiment, out, resume=True)
-    assert_same_run(whole, out)
-
-
-def test_resume_restores_the_generator_that_dropout_draws_from(tmp_path: Path) -> None:
-    options = {"channels": [4, 8], "strides": [2], "num_res_units": 0, "norm": "batch", "dropout": 0.4}
-    experiment = small(network={"name": "unet", "options": options}, train={"optimizer": "sgd", "lr": 0.01})
-    experiment.network.options.pop("widths")
-    whole = train(experiment, tmp_path / "whole")
-    for stage in STAGES:
-        out = tmp_path / stage
-        with pytest.raises(Crash):
-            train(experiment, out, on_step=at(stage, 5, crash))
-        train(experiment, out, resume=True)
-        assert_same_run(whole, out)
-
-
 def test_another_seed_gives_another_network(uninterrupted: tuple[Experiment, Path], tmp_path: Path) -> None:
     experiment, whole = uninterrupted
     other = train(experiment.model_copy(update={"seed": 1}), tmp_path / "other")
     a, b = tensors(whole, "quant", "last"), tensors(other, "quant", "last")
     assert any(not torch.equal(a[name], b[name]) for name in a)
-
-
-def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
-    experiment = small(quant={"weight_bits": 32, "act_bits": 32}, train={"float_steps": 4})
-    run = train(experiment, tmp_path / "run")
-    before = (run / "float" / "last.safetensors").read_bytes()
-    assert not (run / "quant").exists()
-    train(experiment, run, resume=True, on_step=lambda stage, step: crash())
-    assert (run / "float" / "last.safetensors").read_bytes() == before
 
 
 def test_a_second_run_in_a_folder_is_refused(uninterrupted: tuple[Experiment, Path]) -> None:
@@ -162,62 +53,6 @@ def test_a_second_run_in_a_folder_is_refused(uninterrupted: tuple[Experiment, Pa
     with pytest.raises(OutputError, match="--resume"):
         train(experiment, run)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-
-
-def test_resume_of_another_config_names_the_key(uninterrupted: tuple[Experiment, Path]) -> None:
-    experiment, run = uninterrupted
-    changed = experiment.model_copy(deep=True)
-    changed.train.lr = 0.5
-    with pytest.raises(ConfigError, match=r"train\.lr was 0\.001, now 0\.5"):
-        train(changed, run, resume=True)
-
-
-def test_nothing_to_resume(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no run to resume"):
-        train(small(), tmp_path / "none", resume=True)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="is a file"):
-        train(small(), tmp_path / "file")
-
-
-def test_from_run_takes_the_float_network(uninterrupted: tuple[Experiment, Path], tmp_path: Path) -> None:
-    experiment, whole = uninterrupted
-    settings = {"from_run": str(whole), "precision": experiment.train.precision}
-    run = train(small(train=settings), tmp_path / "twin")
-    assert (run / "float" / "best.safetensors").read_bytes() == (whole / "float" / "best.safetensors").read_bytes()
-    assert not (run / "float" / "last.safetensors").exists()
-    # From the same float network, seed and steps the low-bit stage is the same one.
-    assert_same_tensors(tensors(whole, "quant", "last"), tensors(run, "quant", "last"))
-    by_file = small(train={**settings, "from_run": str(whole / "float" / "best.safetensors")}, quant={"weight_bits": 2})
-    other = tmp_path / "w2"
-    with pytest.raises(Crash):
-        train(by_file, other, on_step=at("quant", 4, crash))
-    by_file.train.from_run = "moved/away"
-    train(by_file, other, resume=True)
-    assert {line["stage"] for line in history(other)} == {"quant"}
-
-
-def test_from_run_of_another_network_is_refused(uninterrupted: tuple[Experiment, Path], tmp_path: Path) -> None:
-    _, whole = uninterrupted
-    out = tmp_path / "out"
-    with pytest.raises(CheckpointError, match="widths"):
-        train(small(network={"options": {"widths": [4, 16]}}, train={"from_run": str(whole)}), out)
-    with pytest.raises(CheckpointError, match="'quant' stage"):
-        train(small(train={"from_run": str(whole / "quant" / "best.safetensors")}), out)
-    with pytest.raises(CheckpointError, match="is missing"):
-        train(small(train={"from_run": str(tmp_path)}), out)
-    with pytest.raises(ConfigError, match="nothing left to train"):
-        train(small(quant={"weight_bits": 32, "act_bits": 32}, train={"from_run": str(whole)}), out)
-    assert not out.exists()
-
-
-def test_from_run_of_an_unfinished_run_is_refused(tmp_path: Path) -> None:
-    half = tmp_path / "half"
-    with pytest.raises(Interrupted):
-        train(small(), half, on_step=at("float", 5, press_control_c))
-    with pytest.raises(CheckpointError, match="resume it first"):
-        train(small(train={"from_run": str(half)}), tmp_path / "out")
-    train(small(train={"from_run": str(half / "float" / "best.safetensors"), "quant_steps": 1}), tmp_path / "out")
 
 
 def test_from_scratch_has_no_float_stage(tmp_path: Path) -> None:
@@ -330,24 +165,6 @@ def test_the_test_split_is_read_where_the_loader_promises_nothing(monkeypatch: p
     assert read == ["train", "validation"] * 2 + ["test"]
 
 
-def test_disk_full_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
-    out, fsync = tmp_path / "run", os.fsync
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(OutputError, match="No space left"):
-        train(small(), out, on_step=at("float", 5, lambda: monkeypatch.setattr(os, "fsync", full)))
-    monkeypatch.setattr(os, "fsync", fsync)
-    assert checkpoints.load(out / "float" / "last.safetensors").info["state"]["step"] == 3
-    assert not [path for path in out.rglob(".*") if path.is_file()]
-    whole = train(small(), tmp_path / "whole")
-    train(small(), out, resume=True)
-    assert_same_run(whole, out)
-
-
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
 def test_schedule(schedule: str) -> None:
     config = small(train={"schedule": schedule, "warmup": 4}).train
@@ -365,109 +182,6 @@ def test_several_processes_draw_different_batches() -> None:
         for rank in (0, 1)
     )
     assert not torch.equal(first, second)
-
-
-@pytest.fixture(scope="module")
-def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float run trained on slices 0 to 3 and validated on 4 and 5."""
-    return train(small(quant={"weight_bits": 32, "act_bits": 32}), tmp_path_factory.mktemp("floats") / "a run")
-
-
-def rewrite_info(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change the header of a checkpoint."""
-    from safetensors.torch import save
-
-    loaded = checkpoints.load(path)
-    change(loaded.info)
-    path.write_bytes(save(loaded.tensors, metadata={"unetq": json.dumps(loaded.info)}))
-
-
-def test_a_checkpoint_says_what_it_was_trained_on(floats: Path) -> None:
-    data = checkpoints.load(floats / "float" / "best.safetensors").info["data"]
-    assert data["name"] == "phantom" and data["options"]["train"] == 4 and data["options"]["kind"] == "membranes"
-    assert data["labels"] == ["membrane", "cell"] and data["preprocessing"]["normalize"] == "zscore"
-    for split in ("train", "validation"):
-        assert data["digests"][split] == [digest(sample) for sample in load_split(small(), split)]
-
-
-def test_a_float_run_of_a_version_with_fewer_preprocessing_steps_is_still_a_source(
-    floats: Path, tmp_path: Path
-) -> None:
-    source = tmp_path / "best.safetensors"
-    source.write_bytes((floats / "float" / "best.safetensors").read_bytes())
-
-    def older(info: dict[str, Any]) -> None:
-        info["data"]["preprocessing"] = {k: info["data"]["preprocessing"][k] for k in ("normalize", "low", "high")}
-
-    rewrite_info(source, older)
-    run = train(small(train={"from_run": str(source), "quant_steps": 1}), tmp_path / "out")
-    assert (run / "quant" / "best.safetensors").is_file()
-
-
-def test_from_run_that_saw_the_validation_slices_is_refused(floats: Path, tmp_path: Path) -> None:
-    out, source = tmp_path / "out", {"from_run": str(floats), "quant_steps": 1, "float_steps": 1}
-    with pytest.raises(CheckpointError, match=r"trained on slice phantom-membranes-002 of this run's validation split"):
-        train(small(data={"options": {"train": 2}}, train=source), out)
-    with pytest.raises(CheckpointError, match="with data preprocessing"):
-        train(small(data={"preprocessing": {"normalize": "none"}}, train=source), out)
-    assert not out.exists()
-    # More training slices that end before the validation: nothing is on two sides.
-    train(small(data={"options": {"train": 6}}, train=source), out)
-
-
-def test_from_run_with_other_classes_or_without_a_record_is_refused(floats: Path, tmp_path: Path) -> None:
-    path = tmp_path / "best.safetensors"
-    experiment = small(train={"from_run": str(path)})
-    changes: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
-        (lambda info: info["data"].update(labels=["a", "b"]), "with data labels"),
-        (lambda info: info["data"].pop("digests"), "earlier version; train it again"),
-        (lambda info: info.pop("data"), "earlier version; train it again"),
-        (lambda info: info.pop("state"), "header's state"),
-    ]
-    for change, words in changes:
-        path.write_bytes((floats / "float" / "best.safetensors").read_bytes())
-        rewrite_info(path, change)
-        with pytest.raises(CheckpointError, match=words):
-            train(experiment, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def stack(folder: Path, seed: int) -> Path:
-    """24 slices in the layout of the EM data."""
-    options = {"size": 48, "train": 20, "validation": 4, "seed": seed}
-    spec = resolve_dataset("phantom", options)
-    samples = [sample for split in ("train", "validation") for sample in spec.load(None, split, options)]
-    folder.mkdir()
-    tifffile.imwrite(folder / "train-volume.tif", np.stack([s.image[0] for s in samples]).astype(np.uint8))
-    tifffile.imwrite(folder / "train-labels.tif", np.stack([s.label * np.uint8(255) for s in samples]))
-    return folder
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_resume_takes_moved_data_but_no_other(tmp_path: Path, stage: str) -> None:
-    def em(root: Path) -> Experiment:
-        experiment = small(data={"name": "em", "root": str(root)}, train={"float_steps": 4, "quant_steps": 4})
-        experiment.data.options.clear()
-        return experiment
-
-    here, other, out = stack(tmp_path / "here", 0), stack(tmp_path / "other", 1), tmp_path / "run"
-    with pytest.raises(Interrupted):
-        train(em(here), out, on_step=at(stage, 2, press_control_c))
-    before = (out / "config.yaml").read_bytes()
-    with pytest.raises(CheckpointError, match=r"20 of 20 of the train split differ"):
-        train(em(other), out, resume=True)
-    labels = tifffile.imread(here / "train-labels.tif")
-    labels[21] = 255 - labels[21]
-    tifffile.imwrite(other / "train-volume.tif", tifffile.imread(here / "train-volume.tif"))
-    tifffile.imwrite(other / "train-labels.tif", labels)
-    with pytest.raises(CheckpointError, match=r"1 of 4 of the validation split differ"):
-        train(em(other), out, resume=True)
-    with pytest.raises(DataError, match="does not exist"):
-        train(em(tmp_path / "nowhere"), out, resume=True)
-    assert (out / "config.yaml").read_bytes() == before
-    moved = here.rename(tmp_path / "moved")
-    train(em(moved), out, resume=True)
-    assert str(moved) in (out / "config.yaml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -497,55 +211,3 @@ def test_a_folder_with_other_things_is_no_place_for_a_run(tmp_path: Path) -> Non
     (out / "overlays").rmdir()
     (out / ".config.yaml.x1.yaml").write_text("half")  # what a run killed at its very start leaves
     train(small(train={"float_steps": 1, "quant_steps": 1}), out)
-
-
-@pytest.mark.parametrize("name", ["config.yaml", "best.json", "best.safetensors"])
-def test_a_run_killed_while_its_folder_is_made_can_go_on(
-    floats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    experiment, out = small(train={"from_run": str(floats), "quant_steps": 2}), tmp_path / "run"
-    write = files.write_with
-
-    def killed(path: Path, writer: Any) -> None:
-        if path.name == name:
-            raise Crash
-        write(path, writer)
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(files, "write_with", killed)
-        train(experiment, out)
-    train(experiment, out, resume=(out / "config.yaml").exists())
-    copy, source = out / "float" / "best.safetensors", floats / "float" / "best.safetensors"
-    assert copy.read_bytes() == source.read_bytes()
-    assert json.loads(copy.with_suffix(".json").read_text()) == checkpoints.load(source).info
-
-
-def test_parts_of_a_run_without_its_config(floats: Path, tmp_path: Path) -> None:
-    (tmp_path / "run" / "float").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match=r"parts of a run but no config\.yaml"):
-        train(small(), tmp_path / "run", resume=True)
-
-
-def test_damaged_notes_and_headers_on_resume(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    with pytest.raises(Interrupted):
-        train(small(), out, on_step=at("float", 5, press_control_c))
-    with open(out / "history.jsonl", "a") as handle:
-        handle.write("12\nnull\n")
-    (out / "run.json").write_text("12")
-    last = out / "float" / "last.safetensors"
-    whole = last.read_bytes()
-    rewrite_info(last, lambda info: info.update(state={"step": "x"}))
-    with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged.*state\.step"):
-        train(small(), out, resume=True)
-    last.write_bytes(whole)
-    train(small(), out, resume=True)
-    assert len(history(out)) == 4 and json.loads((out / "run.json").read_text())["finished"]
-
-
-def test_the_command_to_go_on_is_quoted(tmp_path: Path) -> None:
-    out = tmp_path / "my run"
-    with pytest.raises(Interrupted, match=r"unetq train --resume --out '[^']*/my run'$"):
-        train(small(), out, on_step=at("float", 2, press_control_c))
-    with pytest.raises(CheckpointError, match=r"\(unetq train --resume --out '[^']*/my run'\)"):
-        train(small(train={"from_run": str(out)}), tmp_path / "out")

@@ -1,6 +1,6 @@
 """Volumes as loaders give them, and the samples that a network sees of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,11 @@ class Cases:
 
     cases: list[Case]
     skipped: tuple[Skipped, ...] = field(default=())
+
+
+def reasons(skipped: Iterable[Skipped]) -> list[tuple[str, str]]:
+    """As ``EmptySplitError`` carries them."""
+    return [(item.case, item.reason) for item in skipped]
 
 
 def samples_of(cases: Cases, preprocessing: Preprocessing, dimensions: int) -> list[Sample]:

@@ -257,7 +257,13 @@ def to_yaml(experiment: Experiment) -> str:
 MAY_DIFFER = frozenset(
     {"data.root", "train.accelerator", "train.devices", "train.strategy", "train.threads", "train.checkpoint_every"}
 )
-"""Keys that a resumed run may change: they say where and how, not what."""
+"""Keys that a resumed run may change, beside those of ``evaluation``: they say where and how, not what."""
+EVALUATION = "evaluation"
+
+
+def may_differ(key: str) -> bool:
+    """Whether a run may go on with another value of ``key``: it decides nothing of what is trained."""
+    return key in MAY_DIFFER or key.startswith(f"{EVALUATION}.")
 
 
 def differences(a: Experiment, b: Experiment) -> dict[str, tuple[Any, Any]]:

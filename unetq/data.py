@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .cases import Cases, samples_of
+from .cases import Cases, Skipped, reasons, samples_of
 from .errors import ConfigError, DataError, EmptySplitError
 from .export.program import Preprocessing
 from .folds import Fold
@@ -118,15 +118,18 @@ class DatasetSpec:
         if fold is None or split == "test":
             return self._read(root, split, options, dimensions, min_size)
         parts: dict[str, Samples] = {}
+        empty: dict[str, EmptySplitError] = {}
         for name in ("train", "validation"):
             try:
                 parts[name] = self._read(root, name, options, dimensions, min_size)
-            except EmptySplitError:
-                if name == "validation" and not parts:
-                    raise
+            except EmptySplitError as error:
+                empty[name] = error
+        without = [Skipped(case, _without_root(why, root)) for error in empty.values() for case, why in error.reasons]
+        if not parts:
+            raise EmptySplitError(" ".join(str(error) for error in empty.values()), reasons(without))
         check_no_leak(parts)
         divided = fold.split([sample for part in parts.values() for sample in part])
-        skipped = dict.fromkeys(item for part in parts.values() for item in part.skipped)
+        skipped = dict.fromkeys([*without, *(item for part in parts.values() for item in part.skipped)])
         return Samples(divided[0 if split == "train" else 1], tuple(skipped))
 
     def _read(
@@ -145,7 +148,7 @@ class DatasetSpec:
             if not samples and skipped:
                 first = "; ".join(f"{item.case}: {item.reason}" for item in skipped[:3])
                 raise EmptySplitError(
-                    f"no case{where} of split {split!r} can be used ({len(skipped)} skipped). {first}"
+                    f"no case{where} of split {split!r} can be used ({len(skipped)} skipped). {first}", reasons(skipped)
                 )
         elif dimensions == 3:
             raise ConfigError(

@@ -4,6 +4,8 @@ A message states the value that was found, the rule it breaks and the remedy. Th
 line prints the message without a traceback and leaves with the class's ``exit_code``.
 """
 
+from collections.abc import Iterable
+
 
 class UnetqError(Exception):
     """Base of all errors raised on purpose by this package."""
@@ -24,7 +26,15 @@ class DataError(UnetqError):
 
 
 class EmptySplitError(DataError):
-    """A split without a usable case; cross-validation goes on where the other split has some."""
+    """A split without a usable case; cross-validation goes on where the other split has some.
+
+    Attributes:
+        reasons: (case, why it could not be used), of those that there were.
+    """
+
+    def __init__(self, message: str, reasons: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.reasons = tuple(reasons)
 
 
 class ModelFileError(UnetqError):
@@ -61,3 +71,9 @@ class ToolchainError(UnetqError):
     """A compiler that is missing, makes code for another machine, or failed; the message ends with its output."""
 
     exit_code = 9  # 8 is unetq-run's failed self-test
+
+
+class BudgetError(UnetqError):
+    """A budget that no choice of bits meets; the message says which constraint, and how near one comes."""
+
+    exit_code = 10

@@ -16,6 +16,7 @@ from . import checkpoint as checkpoints
 from . import files, layerstats, overlays
 from .casescores import Assessor, paired_dice
 from .checkpoint import Checkpoint
+from .config import EVALUATION
 from .cost import cost
 from .data import DatasetSpec
 from .errors import DataError, UnetqError
@@ -53,7 +54,7 @@ def evaluate(
 
     A low-bit run is scored in its integer arithmetic beside the float network it was tuned from; with
     ``arithmetic`` "float", also with its quantisers off. A 32/32 run has only float32. Splits and arithmetics
-    evaluated earlier stay in the file as long as they are of the same checkpoint and the same slices.
+    evaluated earlier stay in the file as long as they are of the same checkpoint, slices and evaluation settings.
 
     Raises:
         CheckpointError: not a run folder, or no trained network in it.
@@ -98,6 +99,7 @@ def evaluate(
     metrics = _previous(run, identity)
     if not metrics:
         metrics = {**_describe(run, spec), "checkpoint": identity}
+    metrics[EVALUATION] = settings.model_dump()
     no_layers = stage == QUANT and not (run.path / layerstats.LAYERS).is_file()
     if no_layers or metrics["cost"].get("latency") is None:  # of an earlier version, or without the library
         images = _images(samples, preprocessing)
@@ -162,7 +164,7 @@ def _evaluate(scorer: Scorer, assessor: Assessor, forward: Forward, arithmetic: 
 
 
 def _previous(run: Run, identity: dict[str, Any]) -> dict[str, Any]:
-    """The metrics written before, if they are of the same checkpoint."""
+    """The metrics written before, if they are of the same checkpoint and were scored by the same settings."""
     path = run.path / METRICS
     if not path.is_file():
         return {}
@@ -171,6 +173,8 @@ def _previous(run: Run, identity: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         return {}  # it is about to be replaced
     same = isinstance(old, dict) and old.get("schema") == SCHEMA and old.get("checkpoint") == identity
+    settings = run.experiment.evaluation.model_dump()
+    same = same and old.get(EVALUATION, settings) == settings
     sections = ("network", "bits", "cost", "splits")
     whole = same and all(isinstance(old.get(key), dict) for key in sections)
     return old if whole and all(isinstance(old.get(key, {}), dict) for key in ("digests", "notes", "skipped")) else {}

@@ -2,79 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, Field
 
-FLOAT_BITS = 32
+from .sections import FLOAT_BITS as FLOAT_BITS
+from .sections import Bits, Crop, Orientation, Precision, Section
 
 
-def _check_bits(bits: int) -> int:
-    if 1 <= bits <= 8 or bits == FLOAT_BITS:
-        return bits
-    raise ValueError("bits are 1 to 8, or 32 for float; choose one of these")
-
-
-Bits = Annotated[int, AfterValidator(_check_bits)]
-
-
-def _precision_word(value: Any) -> Any:
-    return str(value) if type(value) is int else value  # YAML reads 32 as a number
-
-
-def _check_orientation(letters: str) -> str:
-    pairs = ("LR", "AP", "SI")
-    if letters and (len(letters) != 3 or any(sum(letter in pair for letter in letters) != 1 for pair in pairs)):
-        raise ValueError(
-            "three letters, one of L and R, one of A and P, one of S and I, say where rows, columns and slices "
-            "increase to; write RAS, for example, or nothing"
-        )
-    return letters
-
-
-def _check_crop(value: Any) -> Any:
-    sides = value if isinstance(value, list) else [value]
-    if not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise ValueError("sides are whole numbers from 1; write one, such as 192, or a list with one for each axis")
-    return value
-
-
-Crop = Annotated[int | list[int], BeforeValidator(_check_crop)]
-Precision = Annotated[Literal["bf16", "32"], BeforeValidator(_precision_word)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("true and false are no value for this key; give a number or a word, as in the default")
-        return value
-
-
-class PreprocessingConfig(_Section):
+class PreprocessingConfig(Section):
     """What differs from the data set's own rule, key by key; see ``unetq.export.program.Preprocessing``."""
 
     normalize: Literal["none", "zscore", "window"] | None = None
     low: float | None = None
     high: float | None = None
     over: Literal["image", "volume"] | None = None
-    orientation: Annotated[str, AfterValidator(_check_orientation)] | None = None
+    orientation: Orientation | None = None
     spacing: list[Annotated[float, Field(ge=0.0, le=1000.0)]] | None = None
     context: int | None = Field(default=None, ge=0, le=16)
     window: list[Annotated[int, Field(ge=1, le=65536)]] | None = None
     overlap: float | None = Field(default=None, ge=0.0, le=0.9)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which data set, where it lies (None: found by the rules of ``unetq.data``), and its own options.
 
     ``dimensions`` is 2 for slices, 3 for volumes. ``fold`` is the one of ``folds`` that validates: the groups
@@ -92,7 +40,7 @@ class DataConfig(_Section):
     preprocessing: PreprocessingConfig | None = None
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """A network of ``unetq.nets`` by name, with its constructor's keyword arguments."""
 
     name: str = "paper"
@@ -106,7 +54,7 @@ WeightMethod = Literal["fixed", "paper", "lsq", "lsq+", "dorefa", "bnn", "xnor",
 ActMethod = Literal["fixed", "paper", "lsq", "lsq+", "pact", "dorefa", "ternary"]
 
 
-class LayerConfig(_Section):
+class LayerConfig(Section):
     """What differs in the convolutions that match ``pattern``; see ``unetq.quant.settings.LayerSettings``."""
 
     pattern: str
@@ -116,13 +64,41 @@ class LayerConfig(_Section):
     act_method: ActMethod | None = None
 
 
-class QuantConfig(_Section):
+def _check_span(span: list[float]) -> list[float]:
+    if len(span) != 2 or not 0.0 <= span[0] <= span[1] <= 1.0:
+        raise ValueError("two shares of the low-bit steps, the first not above the second, say when; write [0.0, 0.8]")
+    return span
+
+
+class NoiseConfig(Section):
+    """Noise in place of rounding while the low-bit stage trains; see ``unetq.quant.noise``.
+
+    ``kind``: "uniform" adds uniform noise of a step's width instead of rounding, "quant_noise" rounds a random share,
+    "tempering" adds noise as large as the rounding error to what is rounded. Its strength (for "quant_noise" the
+    share) goes from ``first`` to ``last``, by default 1 to 1, 0.5 to 1 and 1 to 0, over the span ``anneal`` of the
+    steps, in the ``shape`` given (by default "exponential" for "tempering", else "linear"). From the fraction
+    ``until`` on there is no noise, only rounding. ``tensors`` are what has noise; ``blocks`` are what "quant_noise"
+    draws for as one.
+    """
+
+    kind: Literal["none", "uniform", "quant_noise", "tempering"] = "none"
+    tensors: Literal["weights", "activations", "both"] = "weights"
+    first: float | None = Field(default=None, ge=0.0, le=1.0)
+    last: float | None = Field(default=None, ge=0.0, le=1.0)
+    anneal: Annotated[list[float], AfterValidator(_check_span)] = Field(default_factory=lambda: [0.0, 0.8])
+    shape: Literal["linear", "cosine", "exponential"] | None = None
+    blocks: Literal["element", "kernel", "channel"] = "element"
+    until: float = Field(default=1.0, ge=0.0, le=1.0)
+
+
+class QuantConfig(Section):
     """Bits and methods. 32 bits mean float; with weights and activations both at 32 there is no low-bit stage.
 
     ``float_layers`` are module-name patterns kept in float32; ``calibration_batches`` training batches set
     the first step sizes; these are refined by training when ``refine_step_sizes``, and frozen after the
     fraction ``freeze_after`` of the low-bit steps. ``method`` is a family, ``weight_method`` and ``act_method``
-    replace its halves; ``layers`` are settings of single layers; for the rest see ``unetq.quant.settings``.
+    replace its halves; ``layers`` are settings of single layers; ``noise`` is what training does instead of plain
+    rounding; for the rest see ``unetq.quant.settings``.
     """
 
     weight_bits: Bits = 4
@@ -141,6 +117,7 @@ class QuantConfig(_Section):
     calibration_batches: int = Field(default=8, ge=1)
     refine_step_sizes: bool = True
     freeze_after: float = Field(default=0.5, ge=0.0, le=1.0)
+    noise: NoiseConfig = NoiseConfig()
 
     @property
     def is_float(self) -> bool:
@@ -157,17 +134,18 @@ class QuantConfig(_Section):
         parts += ["zero-points"] if self.zero_point else []
         parts += ["dynamic ranges"] if self.dynamic else []
         parts += ["single layers"] if self.layers else []
+        parts += [f"{self.noise.kind} training"] if self.noise.kind != "none" else []
         return ", ".join(parts)
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Weights of the two terms of the loss: soft Dice and cross-entropy (binary for one logit channel)."""
 
     dice: float = Field(default=1.0, ge=0.0)
     ce: float = Field(default=1.0, ge=0.0)
 
 
-class DistillConfig(_Section):
+class DistillConfig(Section):
     """Teaching of the low-bit stage by the run's own float network; see ``unetq.distill``.
 
     ``logits`` and ``features`` weigh the two terms that are added to the loss, 0 is off; ``temperature`` softens
@@ -186,7 +164,7 @@ class DistillConfig(_Section):
         return self.logits > 0.0 or self.features > 0.0
 
 
-class SharpnessConfig(_Section):
+class SharpnessConfig(Section):
     """Steps towards flat minima; see ``unetq.sharpness``.
 
     ``method``: "sam" moves the weights in front of their quantisers, "saq" as its ``case`` says (3: at the quantised
@@ -207,7 +185,7 @@ class SharpnessConfig(_Section):
     stages: Literal["quant", "float", "both"] = "quant"
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """Both stages: ``float_steps`` in float, then ``quant_steps`` of low-bit fine-tuning from its best state.
 
     ``from_run`` (a run folder, or a float checkpoint) replaces the float stage; ``from_scratch`` trains the
@@ -250,7 +228,7 @@ class TrainConfig(_Section):
     threads: int | None = Field(default=None, ge=1)
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """How masks are scored.
 
     ``empty``: a class that is in neither truth nor prediction of a slice or case scores "one" there, or is left out
@@ -264,7 +242,7 @@ class EvaluationConfig(_Section):
     hd95: bool = True
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """Everything that decides a run's result."""
 
     data: DataConfig = DataConfig()

@@ -14,7 +14,7 @@ from torch import nn
 from . import checkpoint as checkpoints
 from . import files
 from .checkpoint import Checkpoint
-from .config import MAY_DIFFER, differences, to_yaml
+from .config import differences, may_differ, to_yaml
 from .distill import check_distillation, feature_blocks
 from .errors import CheckpointError, ConfigError, DataError, OutputError
 from .experiment import Experiment
@@ -25,7 +25,7 @@ from .runs import (
     CONFIG,
     FLOAT,
     STAGES,
-    build_quantized,
+    build_training,
     checkpoint_path,
     data_record,
     dataset_of,
@@ -91,7 +91,7 @@ def check_folder(experiment: Experiment, out: Path, resume: bool) -> None:
         raise CheckpointError(
             f"{out} holds no run to resume (no {CONFIG}); leave --resume out to start one, or check --out."
         )
-    changed = {k: v for k, v in differences(read_experiment(out), experiment).items() if k not in MAY_DIFFER}
+    changed = {k: v for k, v in differences(read_experiment(out), experiment).items() if not may_differ(k)}
     source = changed.get("train.from_run")
     if source is not None and None not in source and checkpoint_path(out, FLOAT, "best").is_file():
         del changed["train.from_run"]  # the float network was copied into the run at its start
@@ -137,7 +137,7 @@ def load_data(experiment: Experiment, network: nn.Module, data: Path | None, dev
     scorer = Scorer(validation, preprocessing, multiple, len(spec.labels), device)
     check_distillation(experiment)
     for phase in phases(experiment):
-        quantized = build_quantized(network, widened(experiment, phase.bits), example_input(experiment, channels))
+        quantized = build_training(network, widened(experiment, phase.bits), example_input(experiment, channels))
     if experiment.train.distill.features:
         feature_blocks(quantized, experiment.train.distill.blocks)
     digests = {"train": [digest(sample) for sample in train], "validation": [digest(sample) for sample in validation]}

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from .errors import ConfigError, DataError
 from .export.program import Preprocessing
 from .fixedpoint import F32
+from .moments import Moments, moments_of
 from .resample import resample, resampled_size
 
 SMALLEST_STD = 1e-6
-Moments = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation, an entry each channel."""
 
 
 def network_size(size: Sequence[int], spacing: Sequence[float], preprocessing: Preprocessing) -> tuple[int, ...]:
@@ -75,18 +74,12 @@ def volume_moments(volume: NDArray[Any], spacing: Sequence[float], preprocessing
     if preprocessing.normalize != "zscore" or preprocessing.over != "volume":
         return None
     values = np.asarray(volume, dtype=np.float32)
-    return _moments(resample(values, network_size(values.shape[2:], spacing, preprocessing)))
+    return moments_of(resample(values, network_size(values.shape[2:], spacing, preprocessing)))
 
 
 def neighbours(index: int, slices: int, context: int) -> list[int]:
     """The slices that a 2-D network sees for slice ``index``: ``context`` on each side, the ends repeated."""
     return [min(max(index + step, 0), slices - 1) for step in range(-context, context + 1)]
-
-
-def _moments(values: NDArray[Any]) -> Moments:
-    wide = np.ascontiguousarray(values, dtype=np.float64)  # sums run in this order, however the volume was turned
-    axes = tuple(range(1, wide.ndim))
-    return tuple(map(float, wide.mean(axis=axes))), tuple(map(float, wide.std(axis=axes)))
 
 
 def normalize(image: NDArray[Any], preprocessing: Preprocessing, moments: Moments | None = None) -> F32:
@@ -110,7 +103,7 @@ def normalize(image: NDArray[Any], preprocessing: Preprocessing, moments: Moment
     elif rule == "zscore":
         values = np.asarray(image, dtype=np.float64)
         column = (-1, *[1] * (values.ndim - 1))
-        mean, std = (np.reshape(part, column) for part in (moments or _moments(values)))
+        mean, std = (np.reshape(part, column) for part in (moments or moments_of(values)))
         result = ((values - mean) / np.maximum(std, SMALLEST_STD)).astype(np.float32)
     elif rule == "window":
         low, high = preprocessing.low, preprocessing.high

@@ -12,15 +12,17 @@ from torch import nn
 
 from . import checkpoint as checkpoints
 from . import config as configs
+from . import files
 from .checkpoint import Checkpoint
 from .data import DatasetSpec, find_root, resolve_dataset
 from .errors import CheckpointError, ConfigError
-from .experiment import Experiment
+from .experiment import EvaluationConfig, Experiment
 from .export.program import Preprocessing
 from .folds import Fold
 from .nets import build_network
 from .quant.convert import quantize
 from .quant.network import QuantNet
+from .quant.noise import NoiseSettings, add_noise
 from .quant.settings import LayerSettings
 from .samples import Samples
 
@@ -105,6 +107,25 @@ def build_quantized(network: nn.Module, experiment: Experiment, example: torch.T
     )
 
 
+def build_training(network: nn.Module, experiment: Experiment, example: torch.Tensor) -> QuantNet:
+    """``build_quantized``, with the noise that ``quant.noise`` trains with.
+
+    Raises:
+        ConfigError: noise where nothing is rounded, or that a quantiser cannot have.
+    """
+    quantized, noise = build_quantized(network, experiment, example), experiment.quant.noise
+    if noise.kind != "none":
+        begin, end = noise.anneal
+        add_noise(
+            quantized,
+            NoiseSettings(
+                noise.kind, noise.tensors, noise.first, noise.last, begin, end, noise.shape, noise.blocks, noise.until,
+                seed=experiment.seed,
+            ),
+        )  # fmt: skip
+    return quantized
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder that ``open_run`` has checked."""
@@ -182,6 +203,24 @@ def read_experiment(run: Path) -> Experiment:
         raise CheckpointError(
             f"{path} is damaged ({error}); a run's config is written by `unetq train`. Train again."
         ) from None
+
+
+def set_evaluation(run: Path, settings: EvaluationConfig) -> None:
+    """Have a run scored by ``settings`` from now on; its next evaluation drops what was scored by others.
+
+    Raises:
+        CheckpointError: as ``read_experiment``. OutputError: its files cannot be written.
+    """
+    there = read_experiment(run)
+    if there.evaluation == settings:
+        return
+    try:
+        metrics = json.loads((run / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        metrics = None  # there is nothing to be told apart
+    if isinstance(metrics, dict) and configs.EVALUATION not in metrics:  # of an earlier version
+        files.write_json(run / METRICS, {**metrics, configs.EVALUATION: there.evaluation.model_dump()})
+    files.write_text(run / CONFIG, configs.to_yaml(there.model_copy(update={"evaluation": settings})))
 
 
 def open_run(path: Path) -> Run:

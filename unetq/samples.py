@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError
-from .preprocess import Moments, network_size
+from .moments import Moments
+from .preprocess import network_size
 
 if TYPE_CHECKING:
     from .cases import Skipped

@@ -3,6 +3,7 @@
 Intervals are BCa (Efron 1987), or plain percentiles where BCa is not defined: all resamples alike, or a jackknife
 without spread. Fewer than ``FEWEST`` values give none. The paired test is Wilcoxon's signed-rank test, two-sided,
 exact for few values; the difference's interval is the same bootstrap over the differences.
+Over seeds, of which there are a handful, intervals are Student's t: a bootstrap of three values has no spread to show.
 """
 
 import warnings
@@ -27,7 +28,7 @@ NO_INTERVAL = f"fewer than {FEWEST} values: no interval"
 
 @dataclass(frozen=True)
 class Interval:
-    """95 % of a mean; ``method`` is "BCa" or "percentile", "" where there is none."""
+    """95 % of a mean; ``method`` is "BCa", "percentile" or "t", "" where there is none."""
 
     low: float | None
     high: float | None
@@ -56,6 +57,15 @@ def interval(values: Sequence[float], samples: int = 2000, seed: int = 0) -> Int
         if np.isfinite(found.low) and np.isfinite(found.high):
             return Interval(float(found.low), float(found.high), method)
     return Interval(None, None, "")
+
+
+def t_interval(values: Sequence[float]) -> Interval:
+    """Student's 95 % interval of the mean of ``values`` (seeds), taken as normal; none of fewer than two."""
+    data = np.asarray(values, np.float64)
+    if len(data) < 2:
+        return Interval(None, None, "")
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(data) - 1) * data.std(ddof=1) / np.sqrt(len(data)))
+    return Interval(float(data.mean()) - half, float(data.mean()) + half, "t")
 
 
 def describe_mean(values: Sequence[float | None], samples: int, seed: int) -> dict[str, Any]:

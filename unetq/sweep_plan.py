@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .config import MAY_DIFFER, build, differences, overlay, parse_settings, read_config
+from .config import EVALUATION, build, differences, may_differ, overlay, parse_settings, read_config
 from .data import DatasetSpec, find_root, resolve_dataset
 from .errors import CheckpointError, ConfigError, EmptySplitError
 from .experiment import FLOAT_BITS, DataConfig, Experiment
@@ -212,7 +212,7 @@ def count_folds(data: DataConfig, fold: Fold, folder: Path | None = None) -> int
 
 
 def standing(folder: Path, planned: Planned, splits: Sequence[str]) -> Standing:
-    """How far the run in ``folder`` is; it is done when it is finished and evaluated on all ``splits``.
+    """How far the run in ``folder`` is; it is done when it is finished and evaluated on all ``splits`` as planned.
 
     Raises:
         ConfigError: the run was made by another config; the message names the keys.
@@ -244,11 +244,13 @@ def standing(folder: Path, planned: Planned, splits: Sequence[str]) -> Standing:
     scored = metrics.get("splits")
     fresh = isinstance(checkpoint, dict) and best.is_file() and checkpoint.get("sha256") == _sha256(best)
     whole = isinstance(scored, dict) and all(arithmetic in (scored.get(split) or {}) for split in splits)
-    return "done" if fresh and whole else "evaluate"
+    by = metrics.get(EVALUATION, there.evaluation.model_dump())
+    so = by == there.evaluation.model_dump() == planned.experiment.evaluation.model_dump()
+    return "done" if fresh and whole and so else "evaluate"
 
 
 def _may_differ(key: str, pair: tuple[Any, Any], finished_float: bool) -> bool:
-    if key in MAY_DIFFER or (key == "train.from_run" and None not in pair):
+    if may_differ(key) or (key == "train.from_run" and None not in pair):
         return True  # the float network was copied into the run, so that its old place is of no matter
     return finished_float and key.startswith(LOW_BIT_ONLY)
 

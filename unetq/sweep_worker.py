@@ -29,9 +29,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     experiment, out, progress = build(job["experiment"]), Path(job["out"]), for_terminal()
     from .evaluate import evaluate  # these take seconds
+    from .runs import set_evaluation
     from .train import train
 
-    if job["standing"] != "evaluate":
+    if job["standing"] == "evaluate":
+        set_evaluation(out, experiment.evaluation)
+    else:
         train(experiment, out, resume=job["standing"] == "resume", progress=progress, command=job["command"])
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return {}  # one of several processes scores

@@ -34,12 +34,13 @@ from .progress import Progress, Silent
 from .progressive import Phase, phases, widened
 from .quant.calibrate import calibrate
 from .quant.network import QuantNet
-from .runs import FLOAT, QUANT, build_quantized, checkpoint_path, network_record
+from .runs import FLOAT, QUANT, build_quantized, build_training, checkpoint_path, network_record
 from .sharpness.build import build_descent, check_sharpness
 from .sharpness.descent import Descent, Guide, Objective
 
 STAGE_SEED = {FLOAT: 0, QUANT: 500_009}
-"""Added to the seed, so that the stages draw different batches."""
+"""Added to the seed, so that the stages draw different batches. From scratch there is one stage, and a float run draws
+what the low-bit run of its seed draws: the two differ in their bits alone."""
 
 OnStep = Callable[[str, int], None]
 
@@ -153,7 +154,7 @@ class _Trainer:
         experiment = widened(self.experiment, phase.bits)
         example = example_input(experiment, self.data.channels)
         torch.manual_seed(experiment.seed + STAGE_SEED[QUANT] + phase.first)
-        quantized = build_quantized(network, experiment, example).to(self.fabric.device)
+        quantized = build_training(network, experiment, example).to(self.fabric.device)
         if not (self.out / phase.folder / "last.safetensors").is_file():
             self._calibrate(quantized)
         snapping = {id(p) for p in quantized.snapping_parameters()}
@@ -189,7 +190,7 @@ class _Trainer:
                 self.data.scorer.preprocessing,
                 crop=self.experiment.crop_size,
                 batch=self.config.batch,
-                seed=self.experiment.seed + STAGE_SEED[stage],
+                seed=self.experiment.seed + STAGE_SEED[QUANT if self.config.from_scratch else stage],
                 start_step=first,
                 steps=steps,
                 augment=augment,
@@ -277,7 +278,7 @@ class _Trainer:
 
     def _advance(self, quantized: QuantNet | None, step: int) -> None:
         if quantized is not None:
-            quantized.set_progress(step / self.config.quant_steps)
+            quantized.set_progress(step / self.config.quant_steps, step)
 
     def _record(self, stage: str, phase: Phase) -> dict[str, Any]:
         record: dict[str, Any] = {

@@ -10,7 +10,8 @@ or one PNG a slice, image and label under the same name, in the order of the num
 
 Where both are present, the stacks are read. Labels are 0 (membrane, class 0) and 255 (cell, class 1).
 The splits are cut from the labelled slices by number: train 0-19, validation 20-23, test 24-29. A stack
-with fewer slices serves the splits it holds whole, and says which it cannot give. The challenge's own
+with fewer slices serves the splits it holds whole, and says which it cannot give. The option ``train_slices``
+keeps the first ones of the training split only, for questions about few data. The challenge's own
 test volume has no public labels: ``load_unlabelled`` reads it, for prediction.
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetq.data import DatasetSpec
-from unetq.errors import DataError
+from unetq.errors import ConfigError, DataError
 from unetq.export.program import Preprocessing
 from unetq.imageio import read_image
 from unetq.samples import Sample, check_no_leak
@@ -81,7 +82,15 @@ def _load(root: Path | None, split: str, options: Mapping[str, Any]) -> list[Sam
             for name, numbers in {**SPLITS, "no split": range(30, len(samples))}.items()
         }
     )
-    return [samples[number] for number in wanted]
+    return [samples[number] for number in (wanted[: _train_slices(options)] if split == "train" else wanted)]
+
+
+def _train_slices(options: Mapping[str, Any]) -> int:
+    count: int = options["train_slices"]
+    most = len(SPLITS["train"])
+    if not 1 <= count <= most:
+        raise ConfigError(f"option train_slices = {count} of data set 'em': the split has {most}; give 1 to {most}.")
+    return count
 
 
 def _read_pair(root: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -181,6 +190,7 @@ DATASET = DatasetSpec(
     label_values=LABEL_VALUES,
     preprocessing=Preprocessing("zscore"),
     loader=_load,
+    defaults={"train_slices": len(SPLITS["train"])},
     splits=tuple(SPLITS),
     layout=LAYOUT,
     test_apart=True,

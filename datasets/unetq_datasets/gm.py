@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unetq.cases import Case, Cases, Skipped
+from unetq.cases import Case, Cases, Skipped, reasons
 from unetq.data import DatasetSpec
 from unetq.errors import ConfigError, DataError, EmptySplitError
 from unetq.export.program import Preprocessing
@@ -70,7 +70,9 @@ def _load(root: Path | None, split: str, options: Mapping[str, Any]) -> Cases:
         skipped.extend(left_out)
     if not cases:
         first = "; ".join(f"{item.case}: {item.reason}" for item in skipped[:3])
-        raise EmptySplitError(f"no case of the {split} split in {root} can be used ({len(skipped)} skipped). {first}")
+        raise EmptySplitError(
+            f"no case of the {split} split in {root} can be used ({len(skipped)} skipped). {first}", reasons(skipped)
+        )
     return Cases(cases, tuple(skipped))
 
 

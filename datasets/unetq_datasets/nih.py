@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetq.cases import Case, Cases, Skipped
+from unetq.cases import Case, Cases, Skipped, reasons
 from unetq.data import DatasetSpec
 from unetq.dicom import SeriesInfo, find_series, read_series
 from unetq.errors import ConfigError, DataError, EmptySplitError
@@ -99,7 +99,8 @@ def _some(found: Cases, root: Path, split: str) -> Cases:
         first = "; ".join(f"{item.case}: {item.reason}" for item in found.skipped[:3])
         raise EmptySplitError(
             f"no patient of the {split} split in {root} can be used ({first or 'none is there'}). "
-            "data.options.validation and data.options.test say who is in which split."
+            "data.options.validation and data.options.test say who is in which split.",
+            reasons(found.skipped),
         )
     return found
 

@@ -5,9 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from unetq.compress.budget import Budget, BudgetError, parse_bytes, parse_min_dice, parse_seconds
+from unetq.compress.budget import Budget, parse_bytes, parse_min_dice, parse_seconds
 from unetq.compress.milp import Limit, Solution, nearest, solve
-from unetq.errors import ConfigError
+from unetq.errors import BudgetError, ConfigError
 
 BITS = (2, 3, 4, 8)
 KEYS = ("w0", "w1", "a0", "a1")

@@ -8,37 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import small
+from compress_runs import fit, float_run
 
 from unetq import cli
-from unetq.compress.budget import BudgetError
-from unetq.compress.job import Job
-from unetq.compress.options import Wishes, parse_widths
+from unetq.compress.options import parse_widths
 from unetq.compress.record import describe
-from unetq.compress.run import compress
-from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
+from unetq.errors import BudgetError, CheckpointError, ConfigError, DataError, OutputError, UnetqError
 from unetq.export.modelfile import encode, load
 from unetq.export.program import ModelMeta
 from unetq.runtime import Runtime
 from unetq.samples import Samples
-from unetq.train import train
 from unetq.verify import verify
-
-WIDTHS = (2, 4, 8)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float run that has learned the phantom a little."""
-    experiment = small(
-        quant={"weight_bits": 32, "act_bits": 32}, train={"float_steps": 120, "lr": 5e-3, "validate_every": 120}
-    )
-    return train(experiment, tmp_path_factory.mktemp("float") / "run")
-
-
-def fit(source: Path, out: Path, **options: Any) -> dict[str, Any]:
-    wishes = Wishes(**{k: options.pop(k) for k in list(options) if k in Wishes.__dataclass_fields__})
-    return compress(source, out, wishes, **{"samples": 2, "widths": WIDTHS, **options})
+    return float_run(tmp_path_factory.mktemp("float"))
 
 
 @pytest.fixture(scope="module")
@@ -105,35 +90,6 @@ def test_memory_and_latency_limits(source: Path, tmp_path: Path) -> None:
 def test_other_sources_of_sensitivity(source: Path, tmp_path: Path, by: str) -> None:
     record = fit(source, tmp_path / "out", target_size="8.9KB", by=by)
     assert record["by"] == by and record["chosen"]["measured"]["size"] <= 8900
-
-
-def test_fine_tuning_of_what_was_chosen(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unetq.compress import options
-    from unetq.compress.options import Effort
-
-    monkeypatch.setitem(options.EFFORTS, "hour", Effort(2, 2, 2, tuning=4, attempts=1, slack=100.0))
-    record = fit(source, tmp_path / "out", target_size="8.9KB", effort="hour")
-    chosen = record["chosen"]
-    assert chosen["fine_tuned_steps"] > 0 and record["tuning"][0]["missing"] == []
-    assert chosen["predicted"]["size"] == chosen["measured"]["size"] <= 8900
-    monkeypatch.setitem(options.EFFORTS, "hour", Effort(2, 3, 0, tuning=1, attempts=1, slack=100.0))
-    record = fit(source, tmp_path / "safe", max_dice_drop=1.0, effort="hour")
-    assert record["float"]["mean_dice"] - record["chosen"]["mean_dice"] <= 0.01  # tuned or not, it is kept
-
-
-def test_what_was_interrupted_goes_on(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Job, "_judge", stop)
-        with pytest.raises(KeyboardInterrupt):
-            fit(source, tmp_path / "out", target_size="8.9KB")
-    assert not (tmp_path / "out").exists() and (tmp_path / "out.work" / "measured.json").is_file()
-    lines: list[str] = []
-    fit(source, tmp_path / "out", target_size="8.9KB", tell=lines.append)
-    assert any("going on" in line for line in lines) and not any("sensitivity:" in line for line in lines)
-    assert not (tmp_path / "out.work").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 from unetq_datasets.em import DATASET, load_unlabelled
 
-from unetq.errors import DataError
+from unetq.errors import ConfigError, DataError
 from unetq.samples import check_no_leak
 
 SPLITS = {"train": range(20), "validation": range(20, 24), "test": range(24, 30)}
@@ -45,6 +45,15 @@ def test_splits_of_the_official_stack(tmp_path: Path) -> None:
             assert (sample.image[0] == images[number]).all()
             assert (sample.label == (labels[number] == 255)).all()
     check_no_leak(splits)
+
+
+def test_few_training_slices_are_the_first_ones_and_other_splits_stay_whole(tmp_path: Path) -> None:
+    root = write(tmp_path, *stacks())
+    few = {split: DATASET.load(root, split, {"train_slices": 3}, min_size=16) for split in ("train", "validation")}
+    assert [sample.id for sample in few["train"]] == ["em-000", "em-001", "em-002"] and len(few["validation"]) == 4
+    for count in (0, 21):
+        with pytest.raises(ConfigError, match=rf"train_slices = {count} .* give 1 to 20"):
+            DATASET.load(root, "train", {"train_slices": count}, min_size=16)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Cross-validations: folds of one configuration gathered, with intervals over persons."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ def test_folds_of_one_configuration(make_case_run: MakeRun, tmp_path: Path) -> N
     html = build(runs, tmp_path / "report").read_text()
     assert 'id="folds"' in html and "fold 2" in html and "Do not compare" not in html
     assert "## Cross-validation" in (tmp_path / "report" / "report.md").read_text()
+    (record,) = json.loads((tmp_path / "report" / "report.json").read_text())["cross_validations"]
+    assert [(fold["run"], fold["fold"], fold["cases"]) for fold in record["folds"]] == [
+        ("f0", 0, 2), ("f1", 1, 3), ("f2", 2, 4)
+    ]  # fmt: skip
+    assert record["folds"][1]["dice"][GREY] == pytest.approx(np.mean(by_fold[1]))
+    assert record["pooled"][GREY]["dice"] == pooled.mean and record["pooled"][GREY]["change"] == pooled.change
+    assert record["pooled"][GREY]["persons"]["low"] == pooled.persons.low and record["cases"] == 9
     assert validations(groups_of([load_run(runs[0])])) == []
 
 

@@ -1,10 +1,44 @@
 """What a choice of bits is to be compared with at the same size: equal widths, and widths drawn at random."""
 
 import random
+from dataclasses import replace
 
 from ..errors import ConfigError
+from ..ptq.steps import q_size
+from ..quant.placement import grid_quantizers, layer_name, weight_quantizers
 from .size import SizeModel
-from .space import WEIGHT, Allocation, Space
+from .space import TENSOR, WEIGHT, Allocation, Space
+from .workbench import Workbench
+
+
+def ordinary(bench: Workbench, weight_bits: int, act_bits: int) -> Allocation:
+    """The widths that ``unetq train --weight-bits … --act-bits …`` gives: the first and the last layer at 8 bits.
+
+    Raises:
+        ConfigError: widths that are not among those to choose from.
+    """
+    q = bench.q
+    network = q.network(q_size(q))
+    settings = replace(q.settings, weight_bits=weight_bits, act_bits=act_bits, layers=())
+    weights = weight_quantizers(network, settings, q.tensor)
+    grids = grid_quantizers(network, settings)
+    layers = {
+        layer_name(b): weights[b.parameters["weight"]].bits
+        for b in network.blocks
+        if b.kind == "conv"
+        if b.parameters["weight"] in weights
+    }
+    found = {(WEIGHT, name): bits for name, bits in layers.items()} | {(TENSOR, n): g.bits for n, g in grids.items()}
+    for variable, widths in bench.space.choices.items():
+        if found[variable] not in widths:
+            raise ConfigError(f"{variable[1]}: {found[variable]} bits are not among {list(widths)}; give more --bits.")
+    return Allocation({variable: found[variable] for variable in bench.space.choices})
+
+
+def uniform_above(space: Space, size: SizeModel, target: int) -> Allocation | None:
+    """The narrowest equal widths of all weights whose file has more than ``target`` bytes; None where none has."""
+    every = (space.uniform(bits, 8) for bits in _weight_widths(space))
+    return next((allocation for allocation in every if size.predict(allocation) > target), None)
 
 
 def uniform_within(space: Space, size: SizeModel, target: int) -> Allocation | None:
@@ -12,8 +46,7 @@ def uniform_within(space: Space, size: SizeModel, target: int) -> Allocation | N
 
     Activations are at their widest: they take nothing in a file.
     """
-    widths = sorted({bits for variable, found in space.choices.items() if variable[0] == WEIGHT for bits in found})
-    fitting = [space.uniform(bits, 8) for bits in widths if size.predict(space.uniform(bits, 8)) <= target]
+    fitting = [a for bits in _weight_widths(space) if size.predict(a := space.uniform(bits, 8)) <= target]
     return fitting[-1] if fitting else None
 
 
@@ -46,3 +79,7 @@ def random_within(space: Space, size: SizeModel, target: int, seed: int) -> Allo
 def _next(widths: tuple[int, ...], bits: int) -> tuple[int, ...]:
     place = widths.index(bits) + 1
     return widths[place : place + 1]
+
+
+def _weight_widths(space: Space) -> list[int]:
+    return sorted({bits for variable, found in space.choices.items() if variable[0] == WEIGHT for bits in found})

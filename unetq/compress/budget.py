@@ -6,17 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ConfigError, UnetqError
+from ..errors import BudgetError, ConfigError
 
 BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 SECONDS = {"US": 1e-6, "MS": 1e-3, "S": 1.0}
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
-
-
-class BudgetError(UnetqError):
-    """A budget that no choice of bits meets; the message says which constraint, and how near one comes."""
-
-    exit_code = 10
 
 
 def _quantity(text: str, what: str, units: Mapping[str, float], example: str) -> float:

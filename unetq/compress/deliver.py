@@ -6,25 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import OutputError
-from ..evaluate import evaluate
+from ..errors import BudgetError, OutputError
 from ..export.modelfile import load
 from ..export.program import ModelMeta
-from ..export.run import export
-from ..metrics import headline
 from ..ptq.run import ptq
-from ..runtime import Runtime
-from .budget import BudgetError
+from .finetune import FineTuning, Tuned
+from .finished import MODEL, Finished, finished
 from .job import Job
-from .latency import layer_times
-from .planner import Planner
+from .planner import Planner, amount
 from .search import Search
 from .size import SizeModel
 from .space import Allocation
-from .tune import tune
-from .workbench import Packed
 
-RECORD, MODEL = "compress.json", "model.uqm"
+RECORD = "compress.json"
 
 
 class Delivery:
@@ -44,55 +38,40 @@ class Delivery:
         Raises:
             BudgetError: the finished model misses the budget. OutputError: it cannot be written.
         """
-        job, planner, attempts = self.job, search.planner, []
-        for number in range(job.level.attempts):
-            folder = job.work / f"tuned-{number}" / job.out.name
-            tune(job.start, job.bench.space.layers(chosen), folder, job.level.tuning, self.command, job.tell)
-            missing = self._missing(folder)
-            attempts.append({"bits": chosen.record(), "missing": missing})
-            if not missing:
-                return self._finish(folder, chosen, planner, record | {"tuning": attempts})
-            job.tell("fine-tuned, it misses " + ", ".join(missing))
-            wider = self._wider(planner, chosen)
-            if wider is None:
-                break
-            search.look(wider)
-            chosen = wider
-        if attempts:  # what needs no tuning to keep the floors, or the refusal
-            safe = job.search(planner, 0.0)
+        if self.job.level.attempts:
+            tuning = FineTuning(self.job, search, self.data, self.command)
+            best = tuning.run(chosen)
+            record = {**record, "tuning": tuning.record, "tried": search.tried}
+            if best is not None and not self._needless(search, best):
+                return self._finish(best.result, best.allocation, search.planner, record)
+            if best is None:  # what needs no tuning to keep the floors, or the refusal
+                chosen = self._untuned(search, tuning, record)
+        result = finished(self.job, self._quantised(chosen), self.data)
+        return self._finish(result, chosen, search.planner, record)
+
+    def _needless(self, search: Search, best: Tuned) -> bool:
+        """Whether the same widths are better, and inside the budget, without fine-tuning."""
+        score, budget = search.judge(best.allocation), self.job.budget
+        kept = not budget.shortfall(score.dice, score.mean, self.job.reference.mean)
+        return kept and score.mean > best.result.mean
+
+    def _untuned(self, search: Search, tuning: FineTuning, record: dict[str, Any]) -> Allocation:
+        safe = self.job.search(search.planner, 0.0)
+        try:
             chosen = safe.run()
-            record |= {"tuning": attempts, "tried": [*search.tried, *safe.tried]}
-        return self._finish(self._quantised(chosen), chosen, planner, record)
-
-    def _wider(self, planner: Planner, chosen: Allocation) -> Allocation | None:
-        """The next larger choice, a sixth more bytes; None where the budget has no room for one."""
-        size = self.job.size.predict(chosen)
-        found = planner.plan(min(size + size // 6, self.job.budget.size or 1 << 60))
-        return None if found is None or self.job.size.predict(found) <= size else found
-
-    def _missing(self, folder: Path) -> list[str]:
-        """Names of what a tuned run misses."""
-        metrics = evaluate(folder, data=self.data)
-        found = metrics["splits"]["validation"]["integer"]["volume_dice"]
-        taken = self._takes(folder)
-        over = [name for name, bound in self.job.budget.resources.items() if taken[name] > bound]
-        return [*over, *self.job.budget.shortfall(found, headline(found), self.job.reference.mean)]
-
-    def _takes(self, folder: Path) -> dict[str, float]:
-        """What the packed file of a run takes, as the file and the runtime show it."""
-        model = folder / MODEL
-        if not model.is_file():
-            export(folder, model)
-        with Runtime(model) as runtime:
-            found = {
-                "size": float(model.stat().st_size),
-                "memory": float(runtime.plan(self.job.start.size).arena_bytes),
-            }
-        if self.job.budget.latency is not None:
-            program, meta = load(model)
-            with Packed(program, meta) as packed:
-                found["latency"] = layer_times(packed, self.job.start.size)[1]
-        return found
+        except BudgetError as error:
+            miss = tuning.misses
+            assert miss is not None  # as every attempt was
+            by = ", ".join(
+                f"{name} by {amount(name, value) if name in miss.result.takes else f'{100 * value:.2f} points'}"
+                for name, value in miss.missing.items()
+            )
+            raise BudgetError(
+                f"{error} Fine-tuned for {miss.steps} steps, the nearest ({miss.size} bytes) misses {by}. What was "
+                f"measured is kept in {self.job.work}."
+            ) from None
+        record["tried"] = [*search.tried, *safe.tried]
+        return chosen
 
     def _quantised(self, chosen: Allocation) -> Path:
         folder = self.job.work / "quantised" / self.job.out.name
@@ -105,37 +84,35 @@ class Delivery:
         )  # fmt: skip
         return folder
 
-    def _finish(self, folder: Path, chosen: Allocation, planner: Planner, record: dict[str, Any]) -> dict[str, Any]:
-        metrics = evaluate(folder, data=self.data)
-        dice = metrics["splits"]["validation"]["integer"]["volume_dice"]
-        taken = self._takes(folder)
-        _, meta = load(folder / MODEL)
+    def _finish(self, result: Finished, chosen: Allocation, planner: Planner, record: dict[str, Any]) -> dict[str, Any]:
+        _, meta = load(result.folder / MODEL)
         predicted = planner.takes(chosen)
         predicted["size"] = float(self._size_of(chosen, meta))
         record["chosen"] = {
             "bits": chosen.record(),
             "predicted": predicted,
-            "measured": taken,
-            "dice": dice,
-            "mean_dice": headline(dice),
+            "measured": dict(result.takes),
+            "dice": dict(result.dice),
+            "mean_dice": result.mean,
             "fine_tuned_steps": int(meta.provenance["step"]),
             "uniform": self._uniform(),
         }
+        if planner.latency is not None:  # "predicted" is of the packed file before fine-tuning, this of its layers
+            record["chosen"]["modelled"] = {"latency": planner.latency.predict(chosen)}
         record["seconds"] = round(time.monotonic() - self.job.began, 1)
-        missing = self.job.budget.shortfall(dice, headline(dice), self.job.reference.mean)
-        over = [name for name, bound in self.job.budget.resources.items() if taken[name] > bound]
-        if missing or over:
+        missing = result.missing(self.job)
+        if missing:
             raise BudgetError(
-                f"the finished model misses {', '.join([*missing, *over])}: it takes "
-                f"{', '.join(f'{name} {value:g}' for name, value in taken.items())} at Dice {headline(dice):.4f}. "
+                f"the finished model misses {', '.join(missing)}: it takes "
+                f"{', '.join(f'{name} {value:g}' for name, value in result.takes.items())} at Dice {result.mean:.4f}. "
                 f"Widen the budget or give more --effort; what was measured is kept in {self.job.work}."
             )
-        files.write_json(folder / RECORD, record)
-        self._move(folder)
+        files.write_json(result.folder / RECORD, record)
+        self._move(result.folder)
         return record
 
     def _size_of(self, chosen: Allocation, meta: ModelMeta) -> int:
-        """The predicted bytes, once a tuned run's Dice and step are known: they stand in its file too."""
+        """The predicted bytes, once a run's Dice and step are known: they stand in its file too."""
         if not self.job.level.tuning:
             return self.job.size.predict(chosen)
         return SizeModel(self.job.bench, lambda _: meta).predict(chosen)

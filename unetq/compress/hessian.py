@@ -1,7 +1,7 @@
 """Curvature of the loss in each layer's weights: the second source of sensitivity, from the float network alone.
 
-The trace of a layer's Hessian H is the mean of v' H v over random signs v (Hutchinson 1990); H v comes from a second
-backward pass. The loss that quantising a weight w adds is then about::
+The trace of a layer's Hessian H is Hutchinson's estimate (see ``unetq.curvature``). The loss that quantising a weight w
+adds is then about::
 
     1/2 * trace(H) / n * |Q(w) - w|^2
 
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..curvature import hessian_products, random_signs
 from ..losses import Loss
 from ..quant.network import QuantNet
 from ..quant.simulate import simulate
@@ -45,13 +46,9 @@ def traces(
             weight.requires_grad_(True)
         for image, label in zip(images, labels, strict=True):
             value = loss(simulate(q, image, quantized=False, training=False), label)
-            gradients = torch.autograd.grad(value, weights, create_graph=True)
-            for draw in range(draws):
-                signs = [torch.randint(0, 2, w.shape, generator=generator).to(w) * 2 - 1 for w in weights]
-                along = sum((g * v).sum() for g, v in zip(gradients, signs, strict=True))
-                assert isinstance(along, Tensor)
-                curved = torch.autograd.grad(along, weights, retain_graph=draw + 1 < draws)
-                for name, v, product in zip(parameters, signs, curved, strict=True):
+            signs = (random_signs(weights, generator) for _ in range(draws))
+            for vector, curved in hessian_products(value, weights, signs):
+                for name, v, product in zip(parameters, vector, curved, strict=True):
                     sums[name] += float((v * product).sum())
     finally:
         for weight, wanted in zip(weights, before, strict=True):

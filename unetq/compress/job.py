@@ -1,12 +1,16 @@
 """One compression on its way: what is measured, what is chosen."""
 
+import shutil
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from ..errors import BudgetError
 from ..metrics import headline, volume_dice
 from ..scoring import Forward
+from .baselines import uniform_within
 from .budget import Budget
 from .hessian import traces, weight_scores
 from .latency import LatencyModel
@@ -49,6 +53,7 @@ class Job:
         self.identity = start.identity(widths)
         self.kept = Measurements(self.work, self.identity)
         self.size = SizeModel(self.bench, start.meta(out.name, self.bench, level.tuning))
+        self.latency: LatencyModel | None = None
         self.table: Table = {}
 
     def choose(self) -> tuple[Search, Allocation]:
@@ -57,13 +62,23 @@ class Job:
         Raises:
             BudgetError: no choice of bits meets the budget; with the nearest point.
         """
-        self._refuse_too_small()
+        self._zero_planner().require_resources()  # what no widths can meet is told before anything is measured
+        plans, is_new = self.kept.plans, not self.work.exists()
         self.kept, found = open_measurements(self.work, self.identity)
+        self.kept.plans = {**plans, **self.kept.plans}
         if found:
             self.tell(f"going on with what {self.work} holds")
+        if self.budget.latency is not None:
+            self._time()
+            try:
+                self._zero_planner().require_resources()
+            except BudgetError:
+                if is_new:
+                    shutil.rmtree(self.work, ignore_errors=True)
+                raise
         self.table = self._sensitivity()
         search = self.search(self._planner(self.table), self.level.slack)
-        return search, self._polished(search, search.run())
+        return search, self._equal_or(search, self.polished(search, search.run()))
 
     def search(self, planner: Planner, slack: float) -> Search:
         """A search with floors lowered by ``slack`` points."""
@@ -90,13 +105,23 @@ class Job:
         return Score(known["dice"], known["mean"])
 
     def _measure(self, allocation: Allocation) -> Measured:
-        with Packed(self.bench.program(allocation)) as packed:
-            return self.crops.measure(packed)
+        known = self.kept.divergences.get(allocation.key)
+        if known is None:
+            with Packed(self.bench.program(allocation)) as packed:
+                known = self.kept.divergences[allocation.key] = asdict(self.crops.measure(packed))
+            self.kept.save()
+        return Measured(**known)
 
-    def _refuse_too_small(self) -> None:
-        """What no widths can meet is told before anything is measured."""
-        table: Table = {v: dict.fromkeys(widths, 0.0) for v, widths in self.bench.space.choices.items()}
-        self._planner(table, with_latency=False).require_resources()
+    def _time(self) -> None:
+        """Seconds of all layers at all widths, measured unless they are known of this processor."""
+        self.latency = LatencyModel(self.bench, self.start.size)
+        with Packed(self.bench.program(self.bench.space.nearest(8))) as packed:
+            key = f"{packed.runtime.isa} {'x'.join(map(str, self.start.size))}"
+        if key not in self.kept.times:
+            self.latency.measure(self.tell)
+            self.kept.times[key] = self.latency.record()
+            self.kept.save()
+        self.latency.restore(self.kept.times[key])
 
     def _sensitivity(self) -> Table:
         kept = self.kept
@@ -117,26 +142,35 @@ class Job:
         table = scores(self.bench.space, kept.sensitivity, "loss")
         return with_hessian(table, weight_scores(self.bench, kept.hessian))
 
-    def _planner(self, table: Table, *, with_latency: bool = True) -> Planner:
-        memory = latency = None
+    def _zero_planner(self) -> Planner:
+        """One that knows nothing of quality: for what can be had at all, of the limits that are modelled by now."""
+        table: Table = {v: dict.fromkeys(widths, 0.0) for v, widths in self.bench.space.choices.items()}
+        return self._planner(table)
+
+    def _planner(self, table: Table) -> Planner:
+        memory = MemoryModel(self.bench, self.start.size, self.kept.plans)
         budget = self.budget
-        if budget.memory is not None:
-            memory = MemoryModel(self.bench, self.start.size, self.kept.plans)
-        if budget.latency is not None and with_latency:
-            latency = LatencyModel(self.bench, self.start.size)
-            latency.measure(self.tell)
-        elif budget.latency is not None:
-            others = {"size": budget.size, "memory": budget.memory}
-            if not any(others.values()):
-                return Planner(self.bench.space, table, self.size, Budget(max_dice_drop=100.0))
-            budget = Budget(budget.size, budget.memory)
-        return Planner(self.bench.space, table, self.size, budget, memory, latency)
+        if budget.latency is not None and self.latency is None:  # not measured yet
+            budget = replace(budget, latency=None, max_dice_drop=100.0)
+        return Planner(self.bench.space, table, self.size, budget, memory, self.latency)
 
     # -- choosing ----------------------------------------------------------------------------------
 
-    def _polished(self, search: Search, chosen: Allocation) -> Allocation:
+    def polished(self, search: Search, chosen: Allocation) -> Allocation:
+        """``chosen`` with bits moved between layers where that measures better; see ``polish``."""
         better = polish(search.planner, chosen, self._measure, self.level.polish, self.tell)
         if better.key == chosen.key:
             return chosen
         search.look(better)
         return better if self._judge(better).mean >= self._judge(chosen).mean else chosen
+
+    def _equal_or(self, search: Search, chosen: Allocation) -> Allocation:
+        """``chosen``, or where the size is given equal widths that are better on the validation split."""
+        size = self.budget.size
+        equal = None if size is None else uniform_within(self.bench.space, self.size, size)
+        if equal is None or equal.key == chosen.key:
+            return chosen
+        takes = search.planner.takes(equal)
+        if any(takes[name] > bound for name, bound in self.budget.resources.items()) or not search.look(equal):
+            return chosen
+        return equal if self._judge(equal).mean > self._judge(chosen).mean else chosen

@@ -4,12 +4,21 @@ The runtime reports its progress in units of work, whose sum up to each operatio
 sums are passed are the times of the operations. What follows a convolution up to the next one (pooling, sums) counts as
 its own: kernels share rows between them. What the calls back take is found from runs without them and taken off. Of
 several runs the fastest counts. Times are those of the thread on its processor, which on an idle machine are the
-clock's; what else runs on a busy one only adds to the clock. The width of what a layer *writes* is not told apart: it
-counts only where channels are few, and what is chosen is measured as a whole in any case (``planner``).
+clock's; what else runs on a busy one only adds to the clock.
+
+The model of a layer with weights of w bits that reads a bits and writes o bits is::
+
+    seconds = T(w, a) + G(o) - G(a)
+
+T is measured with all tensors at a bits, so it holds what writing a bits takes, G(a). G, which counts where channels
+are few, comes from images whose tensors have either 8 or o bits, drawn at random: of a layer that reads 8 and writes o
+bits the difference to T(w, 8) is G(o), of one that reads o and writes 8 bits the difference to T(w, o) is -G(o). What
+is chosen is measured as a whole in any case (``planner``).
 """
 
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -19,7 +28,7 @@ from ..cost import tensor_sizes
 from ..errors import DeviceError
 from ..export.integer import macs
 from ..export.program import Conv, Op, Program, Triple
-from .memory import fused_operations
+from .memory import fused_operations, tensor_variables
 from .milp import Limit
 from .space import TENSOR, WEIGHT, Allocation, Variable
 from .workbench import Packed, Workbench
@@ -91,19 +100,32 @@ def _timed(run: Callable[[], object]) -> float:
     return time.thread_time() - began
 
 
+WRITES = 3
+"""Images with tensors of two widths that are measured for each width."""
+
+
 @dataclass
 class LatencyModel:
     """Seconds for one image of ``size`` on one thread.
 
-    ``tables`` are seconds by layer, then by (bits of its weight, bits of what it reads).
+    Attributes:
+        tables: T, by layer, then by (bits of its weight, bits of what it reads); 0 where that has no choice.
+        writes: G, by layer, then by bits of what it writes.
     """
 
     bench: Workbench
     size: tuple[int, ...]
     tables: Pairs = field(default_factory=dict)
+    writes: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        space = self.bench.space
+        program = self.bench.program(space.nearest(8))
+        variables = tensor_variables(program, self.bench, space)
+        self._output = {op.name: variables.get(op.output) for op in program.ops if isinstance(op, Conv)}
 
     def measure(self, tell: Callable[[str], None] = lambda text: None) -> None:
-        """Fill ``tables``: every pair of widths of the space, the same one in all layers at once."""
+        """Fill ``tables``: every pair of widths of the space, the same one in all layers at once; then ``writes``."""
         space = self.bench.space
         weights = sorted({b for (kind, _), widths in space.choices.items() if kind == WEIGHT for b in widths})
         tensors = sorted({b for (kind, _), widths in space.choices.items() if kind == TENSOR for b in widths}) or [8]
@@ -111,24 +133,73 @@ class LatencyModel:
             tell(f"latency: weights of {weight_bits} bits ({i + 1} of {len(weights)})")
             for act_bits in tensors:
                 allocation = space.uniform(weight_bits, act_bits)
-                with Packed(self.bench.program(allocation)) as packed:
-                    found, _ = layer_times(packed, self.size)
-                for name, seconds in found.items():
+                for name, seconds in self._times(allocation).items():
                     self.tables.setdefault(name, {})[self._widths(name, allocation)] = seconds
+        tell("latency: what writing takes")
+        for bits in tensors[:-1]:
+            self._measure_writes(bits, tensors[-1], weights[len(weights) // 2])
+
+    def _times(self, allocation: Allocation) -> dict[str, float]:
+        with Packed(self.bench.program(allocation)) as packed:
+            return layer_times(packed, self.size)[0]
+
+    def _measure_writes(self, bits: int, widest: int, weight_bits: int) -> None:
+        space, rng = self.bench.space, random.Random(bits)
+        pair = (space.uniform(weight_bits, bits), space.uniform(weight_bits, widest))
+        found: dict[str, list[float]] = {}
+        for _ in range(WRITES):
+            mixed = Allocation({v: (rng.choice(pair) if v[0] == TENSOR else pair[0])[v] for v in space.choices})
+            for name, seconds in self._times(mixed).items():
+                read, written = self._widths(name, mixed)[1], self._written(name, mixed)
+                if (read, written) == (widest, bits):
+                    found.setdefault(name, []).append(seconds - self.tables[name][self._widths(name, mixed)])
+                elif (read, written) == (bits, widest):
+                    found.setdefault(name, []).append(self.tables[name][self._widths(name, mixed)] - seconds)
+        for name, each in found.items():
+            self.writes.setdefault(name, {})[bits] = float(np.mean(each))
+
+    def record(self) -> dict[str, float]:
+        """All that was measured, as ``measured.json`` keeps it."""
+        tables = {f"{n} {w} {a}": s for n, table in self.tables.items() for (w, a), s in table.items()}
+        return tables | {f"{n} > {bits}": s for n, found in self.writes.items() for bits, s in found.items()}
+
+    def restore(self, kept: Mapping[str, float]) -> None:
+        """Take up a ``record``."""
+        for key, seconds in kept.items():
+            name, first, last = key.rsplit(" ", 2)
+            if first == ">":
+                self.writes.setdefault(name, {})[int(last)] = seconds
+            else:
+                self.tables.setdefault(name, {})[int(first), int(last)] = seconds
 
     def _widths(self, use: str, allocation: Allocation) -> tuple[int, int]:
         layer = use.split("@")[0]
         weight, tensor = self._variables(layer)
         return (allocation[weight] if weight else 0, allocation[tensor] if tensor else 0)
 
+    def _written(self, use: str, allocation: Allocation) -> int:
+        """Bits of what a layer writes; 0 where that has no choice."""
+        variable = self._output[use]
+        return allocation[variable] if variable else 0
+
     def _variables(self, layer: str) -> tuple[Variable | None, Variable | None]:
         choices, tensor = self.bench.space.choices, self.bench.space.reads.get(layer, "")
         weight = (WEIGHT, layer) if (WEIGHT, layer) in choices else None
         return weight, (TENSOR, tensor) if (TENSOR, tensor) in choices else None
 
+    def _own(self, name: str, widths: tuple[int, int]) -> float:
+        """T - G of a layer: what it takes beside writing."""
+        return self.tables[name][widths] - (self._writing(name, widths[1]) if self._output[name] else 0.0)
+
+    def _writing(self, name: str, bits: int) -> float:
+        return self.writes.get(name, {}).get(bits, 0.0)
+
     def predict(self, allocation: Allocation) -> float:
         """Seconds an image."""
-        return sum(table[self._widths(name, allocation)] for name, table in self.tables.items())
+        return sum(
+            self._own(name, self._widths(name, allocation)) + self._writing(name, self._written(name, allocation))
+            for name in self.tables
+        )
 
     def measured(self, allocation: Allocation) -> float:
         """Seconds that the packed file of ``allocation`` really takes here."""
@@ -142,14 +213,19 @@ class LatencyModel:
         constant = 0.0
         for name, table in self.tables.items():
             weight, tensor = self._variables(name.split("@")[0])
+            each = {widths: factor * self._own(name, widths) for widths in table}
             if weight and tensor:
                 found = pairs.setdefault((weight, tensor), {})
-                for widths, seconds in table.items():
-                    found[widths] = found.get(widths, 0.0) + factor * seconds
+                for widths, seconds in each.items():
+                    found[widths] = found.get(widths, 0.0) + seconds
             elif weight or tensor:
                 own = costs.setdefault(weight or tensor, {})  # type: ignore[arg-type]  # one of them is there
-                for widths, seconds in table.items():
-                    own[max(widths)] = own.get(max(widths), 0.0) + factor * seconds
+                for widths, seconds in each.items():
+                    own[max(widths)] = own.get(max(widths), 0.0) + seconds
             else:
-                constant += factor * next(iter(table.values()))
+                constant += next(iter(each.values()))
+            variable = self._output[name]
+            for bits in self.bench.space.choices[variable] if variable else ():
+                own = costs.setdefault(variable, {})  # type: ignore[arg-type]  # it is there
+                own[bits] = own.get(bits, 0.0) + factor * self._writing(name, bits)
         return Limit("latency", bound, costs, constant, pairs)

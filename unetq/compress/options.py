@@ -11,21 +11,30 @@ DEFAULT_WIDTHS = (1, 2, 3, 4, 5, 6, 8)
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is spent: crops, sizes tried, moves of ``polish``; steps of fine-tuning (0: none), how many runs of it,
-    and by how many points a floor may be missed before it."""
+    """How much is spent.
+
+    Attributes:
+        samples: crops. steps: sizes tried before fine-tuning. polish: moves of ``polish``.
+        tuning: steps of a fine-tuning, 0 for none. attempts: how many of them, each of other widths.
+        last: steps of one more, longer, for the widths that came out; 0 for none.
+        slack: points by which a floor may be missed before fine-tuning.
+        seconds: once something keeps the budget, no fine-tuning is begun that would probably end later than this.
+    """
 
     samples: int
     steps: int
     polish: int
     tuning: int = 0
     attempts: int = 0
+    last: int = 0
     slack: float = 0.0
+    seconds: float = 0.0
 
 
 EFFORTS = {
     "minutes": Effort(samples=8, steps=7, polish=24),
-    "hour": Effort(samples=16, steps=8, polish=60, tuning=400, attempts=2, slack=5.0),
-    "hours": Effort(samples=32, steps=10, polish=200, tuning=1500, attempts=4, slack=10.0),
+    "hour": Effort(16, steps=8, polish=60, tuning=400, attempts=4, last=800, slack=2.0, seconds=3600.0),
+    "hours": Effort(32, steps=10, polish=200, tuning=1500, attempts=6, last=4000, slack=3.0, seconds=6 * 3600.0),
 }
 
 

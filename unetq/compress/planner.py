@@ -2,17 +2,20 @@
 
 Size is linear in the widths, so that the solver's optimum is exact. Memory and latency are linear only nearly: what
 the solver chooses is planned and timed on its packed file, and where that exceeds a limit, the solver is asked again
-with as much more counted. What comes back meets every limit as measured, not as modelled.
+with as much more counted. Where it then finds nothing, its last choice is repaired by exact plans (``repair``), and
+equal widths are tried, before a budget is refused. What comes back meets every limit as measured, not as modelled.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .budget import Budget, BudgetError
+from ..errors import BudgetError
+from .budget import Budget
 from .latency import LatencyModel
 from .memory import MemoryModel
 from .milp import Limit, nearest, solve
+from .repair import repaired
 from .sensitivity import Table
 from .size import SizeModel
 from .space import TENSOR, WEIGHT, Allocation, Space
@@ -24,7 +27,7 @@ TIE = 1e-6  # of the largest score, a bit: of two choices that are as good, the 
 
 @dataclass
 class Planner:
-    """See the module. ``memory`` and ``latency`` are there where the budget limits them.
+    """See the module. ``latency`` is there where the budget limits it; ``memory`` may be there to be told only.
 
     ``score`` is by variable and width, lower is better.
     """
@@ -42,10 +45,11 @@ class Planner:
         largest = max((value for table in self.score.values() for value in table.values()), default=0.0) or 1.0
         self._tied = {v: {b: s + TIE * largest * b for b, s in table.items()} for v, table in self.score.items()}
         self._some = self.space.nearest(8)
-        self._slack = 0.0 if self.memory is None else self.memory.least_slack()
+        limited = self.memory is not None and self.budget.memory is not None
+        self._slack = self.memory.least_slack() if limited and self.memory is not None else 0.0
 
     def takes(self, allocation: Allocation) -> dict[str, float]:
-        """What the packed file of ``allocation`` takes: ``size``, and ``memory`` and ``latency`` where limited."""
+        """What the packed file of ``allocation`` takes: ``size``, and ``memory`` and ``latency`` where modelled."""
         found = {"size": float(self.size.predict(allocation))}
         if self.memory is not None:
             found["memory"] = float(self.memory.predict(allocation))
@@ -60,12 +64,14 @@ class Planner:
         return self._within(self.budget.resources | ({"size": float(size)} if size is not None else {}))
 
     def _within(self, bounds: Mapping[str, float]) -> Allocation | None:
-        slack, factor = self._slack, self._factor
+        slack, factor, last = self._slack, self._factor, None
+        if "size" in bounds and solve(self._tied, self._limits({"size": bounds["size"]}, 0.0, 1.0)) is None:
+            return None  # exact, and nothing else helps
         for _ in range(ROUNDS):
             found = solve(self._tied, self._limits(bounds, slack, factor))
             if found is None:
                 break
-            allocation = Allocation(found.chosen)
+            allocation = last = Allocation(found.chosen)
             takes = self.takes(allocation)
             over = [name for name, bound in bounds.items() if takes[name] > bound]
             if not over:
@@ -74,10 +80,31 @@ class Planner:
                 slack = self.memory.more_slack(slack, allocation, int(bounds["memory"]))
             if "latency" in over and self.latency is not None:
                 factor = max(factor * 1.01, takes["latency"] / self.latency.predict(allocation))
-        # Working memory and kernels' speed are not monotonous in the widths: equal widths may fit where the model of
-        # the solver says that nothing does.
+        # Working memory and kernels' speed are not monotonous in the widths: something may fit where the model of the
+        # solver says that nothing does.
         fitting = [a for a, excess in self._equal_widths(bounds) if excess <= 0.0]
-        return min(fitting, key=self._total, default=None)
+        mended = self._repaired(last, bounds)
+        return min([*fitting, *([] if mended is None else [mended])], key=self._total, default=None)
+
+    def _repaired(self, last: Allocation | None, bounds: Mapping[str, float]) -> Allocation | None:
+        """The solver's ``last`` choice, or that without working memory, with tensors narrowed by exact plans; or None.
+
+        Size holds already: tensors take nothing in a file. The latency is measured in the end.
+        """
+        memory = self.memory
+        if memory is None or "memory" not in bounds:
+            return None
+        others = {name: bound for name, bound in bounds.items() if name != "latency"}
+        least = solve(self._tied, self._limits(others, min(0.0, self._slack), 1.0))
+        if least is None:
+            return None  # what is alive at once is more already
+        last = last or Allocation(least.chosen)
+        tensors = [variable for variable in self.space.choices if variable[0] == TENSOR]
+        found = repaired(last, self._tied, tensors, lambda a: memory.predict(a) / bounds["memory"] - 1.0)
+        if found is None:
+            return None
+        takes = self.takes(found)
+        return found if all(takes[name] <= bound for name, bound in bounds.items()) else None
 
     def _total(self, allocation: Allocation) -> float:
         return sum(table[allocation[variable]] for variable, table in self._tied.items())

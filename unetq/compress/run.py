@@ -7,7 +7,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ConfigError
 from ..ptq.network import Options
-from ..ptq.run import _check_out
+from ..ptq.run import check_out
 from .deliver import Delivery
 from .job import Job
 from .options import DEFAULT_WIDTHS, EFFORTS, Wishes
@@ -58,7 +58,7 @@ def compress(
     if by not in SOURCES:
         raise ConfigError(f"sensitivity by {by!r}: choose one of {', '.join(SOURCES)}.")
     level = EFFORTS[effort]
-    _check_out(out)
+    check_out(out)
     start = open_start(source, settings or {}, Options(seed=seed), samples or level.samples, data)
     budget = wishes.budget(start.spec.labels)
     job = Job(start, budget, level, out, tuple(widths), by, tell)

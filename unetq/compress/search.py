@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .budget import Budget, BudgetError
+from ..errors import BudgetError
+from .budget import Budget
 from .planner import Planner, amount
 from .sensitivity import Measured
 from .space import Allocation, Variable
@@ -168,6 +169,8 @@ def polish(
 def _fits(planner: Planner, allocation: Allocation, bounds: Mapping[str, float]) -> bool:
     if planner.size.predict(allocation) > bounds["size"]:
         return False
+    if not {"memory", "latency"} & set(bounds):
+        return True
     takes = planner.takes(allocation)
     return all(takes[name] <= bound for name, bound in bounds.items() if name in takes)
 

@@ -19,7 +19,7 @@ from ..experiment import Experiment
 from ..export.program import ModelMeta, Preprocessing
 from ..losses import build_loss
 from ..ptq.network import Options
-from ..ptq.run import _calibration, _experiment
+from ..ptq.run import calibration, quantised_experiment
 from ..ptq.source import load_source
 from ..quant.network import QuantNet
 from ..runs import QUANT, build_quantized, dataset_of, load_split, network_record
@@ -64,7 +64,7 @@ class Start:
     def experiment(self, layers: Sequence[Mapping[str, Any]]) -> Experiment:
         """The config of the run that is written, with the widths of ``layers``."""
         quant = {**self.quant, "layers": [dict(entry) for entry in layers]}
-        return _experiment(self.origin, quant, self.options.seed, self.checkpoint.path)
+        return quantised_experiment(self.origin, quant, self.options.seed, self.checkpoint.path)
 
     def identity(self, widths: Sequence[int]) -> dict[str, Any]:
         """All that measurements depend on, as JSON takes it."""
@@ -118,7 +118,7 @@ class Start:
 
     def bench(self, widths: Sequence[int], tell: Tell) -> Workbench:
         """The network with a quantiser for every width, ranges as ``unetq ptq`` chooses them."""
-        found = _calibration(
+        found = calibration(
             self.experiment([]), self.checkpoint, self.network, (), self.samples, None, self.options, tell
         )
         return Workbench(self.quantized(), widths, found.images, self.options, found.weights, self.multiple)

@@ -1,8 +1,8 @@
 """What may have which width: the weights of each layer, and each activation tensor that a layer reads.
 
 Activations are quantised where they are made, once, so the variable is the *grid group* (all tensors that pooling,
-nearest upsampling and concatenation join), not the layer: layers that read one group have one width there. A tensor
-that only sums, products, tables and linear upsampling read has the width of the config (8 here), as has everything
+nearest upsampling and concatenation join), not the layer: layers that read one group have one width there. Sums,
+products and linear upsampling are readers like convolutions. A tensor that a table reads has 8 bits, as has everything
 that ``float_layers`` keeps in float32.
 """
 
@@ -14,7 +14,7 @@ from ..errors import ConfigError, UnsupportedError
 from ..ptq.steps import q_size
 from ..quant.blocks import group_consumers
 from ..quant.network import QuantNet
-from ..quant.placement import grid_quantizers, layer_name, weight_quantizers
+from ..quant.placement import grid_quantizers, layer_name, reads_codes, weight_quantizers
 from ..quant.quantizer import ActivationQuantizer, WeightQuantizer
 from ..quant.settings import LayerSettings
 
@@ -56,7 +56,8 @@ class Space:
     """All variables with the widths each may have, and the quantiser that each width means.
 
     Attributes:
-        choices: widths, rising. reads: the tensor that each layer reads, by layer; only where both are variables.
+        choices: widths, rising. reads: the tensor that each layer reads, by layer (or "#" and an operation's kind and
+            number); only where both are variables. readers: the other way round.
         weights, grids: by variable and width; not calibrated.
     """
 
@@ -103,8 +104,8 @@ def find_space(q: QuantNet, widths: Sequence[int]) -> Space:
     layers = {name: weight for name, weight in layers.items() if not q.settings.keeps_float(name)}
     readers: dict[str, tuple[str, ...]] = {}
     for group in network.groups:
-        reading = dict.fromkeys(layer_name(b) for b in group_consumers(network, group) if b.kind == "conv")
-        readers[group] = tuple(name for name in reading if name in layers)
+        reading = [b for b in group_consumers(network, group) if layer_name(b) in layers or reads_codes(b)]
+        readers[group] = tuple(dict.fromkeys(layer_name(b) if b.kind == "conv" else b.key for b in reading))
     readers = {group: names for group, names in readers.items() if names}
     weights: dict[tuple[str, int], WeightQuantizer] = {}
     grids: dict[tuple[str, int], ActivationQuantizer] = {}

@@ -10,11 +10,18 @@ from ..errors import OutputError
 
 SCHEMA = 1
 NAME = "measured.json"
+KINDS = ("sensitivity", "hessian", "scores", "plans", "divergences", "tuned", "times")
 
 
 @dataclass
 class Measurements:
-    """JSON values by kind; ``identity`` is all that they depend on, and others are not taken up."""
+    """JSON values by kind; ``identity`` is all that they depend on, and others are not taken up.
+
+    Attributes:
+        sensitivity: by ``name_of`` a variable and a width. hessian: traces by layer.
+        scores, divergences: of whole allocations, on the validation split and on the crops. plans: bytes of memory.
+        tuned: what fine-tuned allocations reach and take. times: seconds of layers by pair of widths.
+    """
 
     path: Path
     identity: dict[str, Any]
@@ -22,6 +29,9 @@ class Measurements:
     hessian: dict[str, float] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     plans: dict[str, int] = field(default_factory=dict)
+    divergences: dict[str, dict[str, float]] = field(default_factory=dict)
+    tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    times: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write all, whole or not at all.
@@ -29,14 +39,7 @@ class Measurements:
         Raises:
             OutputError: it cannot be written.
         """
-        values = {
-            "schema": SCHEMA,
-            "identity": self.identity,
-            "sensitivity": self.sensitivity,
-            "hessian": self.hessian,
-            "scores": self.scores,
-            "plans": self.plans,
-        }
+        values = {"schema": SCHEMA, "identity": self.identity, **{kind: getattr(self, kind) for kind in KINDS}}
         files.write_json(self.path, values)
 
 
@@ -57,9 +60,7 @@ def open_measurements(folder: Path, identity: dict[str, Any]) -> tuple[Measureme
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["schema"] != SCHEMA or values["identity"] != plain:
             return fresh, False
-        kept = Measurements(
-            path, plain, values["sensitivity"], values["hessian"], values["scores"], values["plans"]
-        )  # fmt: skip
+        kept = Measurements(path, plain, **{kind: values.get(kind, {}) for kind in KINDS})
     except (OSError, ValueError, KeyError, TypeError):
         return fresh, False  # none yet, or what was left is not whole: it is measured again
     return kept, bool(kept.sensitivity)

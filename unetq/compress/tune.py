@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config as configs
+from ..loop import Interrupted
 from ..runs import CONFIG
 from ..train import train
 from .source import Start
@@ -26,7 +27,7 @@ def tune(
     A run that was interrupted in ``out`` goes on.
 
     Raises:
-        As ``unetq.train.train``.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved. As ``unetq.train.train`` for all else.
     """
     every = max(steps // VALIDATIONS, 1)
     values = configs.overlay(
@@ -34,6 +35,11 @@ def tune(
         {"train": {"quant_steps": steps, "validate_every": every, "progressive": []}},
     )
     experiment = configs.build(values, "compress")
-    tell(f"fine-tuning for {steps} steps")
+    resume = (out / CONFIG).is_file()
+    tell(f"{'going on with' if resume else 'beginning'} a fine-tuning of {steps} steps")
     out.parent.mkdir(parents=True, exist_ok=True)
-    return train(experiment, out, resume=(out / CONFIG).is_file(), command=command)
+    try:
+        return train(experiment, out, resume=resume, command=command)
+    except Interrupted:
+        tell("interrupted while fine-tuning; all is saved: the same command goes on")
+        raise

@@ -88,24 +88,24 @@ def ptq(
         OutputError: ``out`` is not empty or cannot be written.
     """
     started = time.time()
-    _check_out(out)
+    check_out(out)
     if samples < 1:
         raise ConfigError(f"samples = {samples}: at least 1 crop is needed; 16 is usual.")
     origin, checkpoint, network = load_source(source)
-    experiment = _experiment(origin, quant, options.seed, checkpoint.path)
+    experiment = quantised_experiment(origin, quant, options.seed, checkpoint.path)
     facts_fabric = build_fabric(_on_cpu(experiment).train)
     # Built before any image is read: a setting that the network refuses is told at once.
     quantized = build_quantized(network, experiment, _example(checkpoint))
-    calibration = _calibration(experiment, checkpoint, network, images, samples, data, options, tell)
+    found = calibration(experiment, checkpoint, network, images, samples, data, options, tell)
     record = {
         "schema": SCHEMA,
         "unetq": __version__,
         "source": {"checkpoint": str(checkpoint.path), "sha256": _sha256(checkpoint.path)},
         "quant": experiment.quant.model_dump(),
-        "images": calibration.record,
-        **quantize_after_training(quantized, calibration.images, options, calibration.weights, tell),
+        "images": found.record,
+        **quantize_after_training(quantized, found.images, options, found.weights, tell),
     }
-    quantized.program(tuple(calibration.images[0].shape[2:]))  # what cannot be exported is told before writing
+    quantized.program(tuple(found.images[0].shape[2:]))  # what cannot be exported is told before writing
     seconds = time.time() - started
     record["seconds"]["total"] = round(seconds, 3)
     _write(out, experiment, checkpoint, quantized, record, seconds, command, facts_fabric)
@@ -136,14 +136,27 @@ def _reasons(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {key: str(entry["left_out"]) for key, entry in layers.items() if "left_out" in entry}
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Refuse a place where no run folder can be made.
+
+    Raises:
+        OutputError: it is not empty, or lies below a file.
+    """
     if out.absolute().parent.is_dir():
         files.refuse_full_folder(out)
     elif any(p.exists() and not p.is_dir() for p in out.absolute().parents):
         raise OutputError(f"{out} lies below a file; a run is a folder. Choose another place.")
 
 
-def _experiment(origin: Experiment, quant: Mapping[str, Any], seed: int, source: Path) -> Experiment:
+def quantised_experiment(origin: Experiment, quant: Mapping[str, Any], seed: int, source: Path) -> Experiment:
+    """The config of a low-bit run made from the float checkpoint ``source`` of ``origin``.
+
+    Args:
+        quant: values of its section ``quant`` over those of ``origin``.
+
+    Raises:
+        ConfigError: a setting that does not exist, or 32-bit weights and activations.
+    """
     values = configs.overlay(
         origin.model_dump(),
         {"quant": dict(quant), "train": {"from_run": str(source), "from_scratch": False}, "seed": seed},
@@ -163,7 +176,7 @@ def _example(checkpoint: Checkpoint) -> Tensor:
     return torch.zeros(1, *checkpoint.info["input"])
 
 
-def _calibration(
+def calibration(
     experiment: Experiment,
     checkpoint: Checkpoint,
     network: nn.Module,
@@ -173,6 +186,11 @@ def _calibration(
     options: Options,
     tell: Tell,
 ) -> Calibration:
+    """Crops to choose ranges on, of the size that the network was trained with; see ``ptq`` for the arguments.
+
+    Raises:
+        DataError: no images, or images that cannot be used.
+    """
     channels, *size = (int(n) for n in checkpoint.info["input"])
     stride = input_multiple(network, channels)
     _, preprocessing = dataset_of(experiment)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..export.program import WeightKind
 from ..fixedpoint import F32, FRACTION_LIMIT, Grid, fixed_point_grid
 from .fused import quantize_backward, quantize_forward
-from .quantizer import ActivationQuantizer, WeightCodes, WeightQuantizer
+from .quantizer import ActivationQuantizer, Unrounded, WeightCodes, WeightQuantizer, clipped
 
 
 class _FixedPointFunction(torch.autograd.Function):
@@ -95,6 +95,12 @@ def _limits(bits: int, signed: bool) -> tuple[int, int]:
     return grid.low, grid.high
 
 
+def _unrounded(x: Tensor, log2_step: Tensor, low: int, high: int) -> Unrounded:
+    """``x`` clipped and its step; the gradient goes through the exponent's rounding, scaled as in ``fixed_point``."""
+    exponent = log2_step.float() + (log2_step.round() - log2_step).detach()
+    return clipped(x, torch.exp2(exponent), low, high, 1.0 / math.sqrt(x.numel() / log2_step.numel() * max(high, 1)))
+
+
 class FixedPointWeight(WeightQuantizer):
     """Weights in b-bit two's complement (binary at one bit), a step a tensor or an output channel.
 
@@ -115,6 +121,10 @@ class FixedPointWeight(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         """Fake-quantised ``weight``, same shape and dtype."""
         return fixed_point(weight, self.log2_step, self.low, self.high, self.binary)
+
+    def unrounded(self, weight: Tensor) -> Unrounded | None:
+        """The clipped weight and its steps; None at one bit."""
+        return None if self.binary else _unrounded(weight, self.log2_step, self.low, self.high)
 
     def calibrate(self, weight: Tensor) -> None:
         """Choose the fraction bits of least squared error."""
@@ -149,6 +159,10 @@ class FixedPointActivation(ActivationQuantizer):
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantised ``x``, same shape and dtype."""
         return fixed_point(x, self.log2_step, self.low, self.high)
+
+    def unrounded(self, x: Tensor) -> Unrounded:
+        """The clipped tensor and its step."""
+        return _unrounded(x, self.log2_step, self.low, self.high)
 
     def calibrate(self, values: F32) -> None:
         """Choose the fraction bits of least squared error on a flat float32 sample of the tensor's values."""

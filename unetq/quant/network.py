@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from .placement import grid_quantizers, weight_quantizers
 from .quantizer import ActivationQuantizer, WeightQuantizer
 from .settings import QuantSettings, same_settings
 from .simulate import Observer, simulate
+
+if TYPE_CHECKING:
+    from .noise import Noise
 
 _NOT_CALIBRATED = "the network has no grids yet; call unetq.calibrate(q, batches) or load a trained state first."
 
@@ -43,6 +46,7 @@ class QuantNet(nn.Module):
         self.settings = settings
         self.in_channels = int(example.shape[1])
         self.observe: Observer | None = None  # sees a training forward's tensors before they are quantised
+        self.noise: Noise | None = None  # of training; see ``noise.add_noise``
         self._networks: dict[tuple[int, ...], Network] = {}
         self._programs: dict[tuple[tuple[int, ...], bytes], Program] = {}
         network = self.network(tuple(example.shape[2:]))
@@ -127,8 +131,15 @@ class QuantNet(nn.Module):
             parameter.requires_grad_(False)
             parameter.grad = None
 
-    def set_progress(self, done: float) -> None:
-        """Tell quantisers that anneal (those with a ``set_progress``) what fraction of training is done, 0 to 1."""
+    def set_progress(self, done: float, number: int | None = None) -> None:
+        """Tell the noise and the quantisers that anneal (those with a ``set_progress``) how far training is.
+
+        Args:
+            done: the fraction of the low-bit steps that is done, 0 to 1.
+            number: of the step that comes, from which the noise draws; None leaves that to torch's generator.
+        """
+        if self.noise is not None:
+            self.noise.set_progress(done, number)
         for module in (*self.weight_quantizers.modules(), *self.grids.modules()):
             hook = getattr(module, "set_progress", None)
             if hook is not None:

@@ -45,8 +45,10 @@ def _own_bits(block: Block, network: Network, settings: QuantSettings, ordinary:
         if settings.keeps_float(layer_name(block)):
             return FLOAT_BITS, False
         own = settings.of_layer(layer_name(block))
-        if own is not None and getattr(own, ordinary) is not None:
-            return int(getattr(own, ordinary)), False
+    else:
+        own = settings.of_operation(block.key)
+    if own is not None and getattr(own, ordinary) is not None:
+        return int(getattr(own, ordinary)), False
     bits = int(getattr(settings, ordinary))
     if bits == FLOAT_BITS:
         return FLOAT_BITS, False
@@ -66,11 +68,19 @@ def _channel_axis(block: Block, settings: QuantSettings) -> int | None:
     return 1 if block.attributes["groups"] == 1 else None
 
 
-def _check_patterns(layers: list[Block], settings: QuantSettings) -> None:
-    names = [layer_name(b) for b in layers]
+def reads_codes(block: Block) -> bool:
+    """True for sums, products, interpolations and norms: no convolution, and of a width that can be asked for."""
+    return block.kind not in ("conv", "table", "input") and not block.keeps_grid
+
+
+def _check_patterns(network: Network, settings: QuantSettings) -> None:
+    names = [layer_name(b) for b in network.blocks if b.kind == "conv"]
+    others = [b.key for b in network.blocks if reads_codes(b)]
     given = {"float_layers": settings.float_layers, "layers": tuple(s.pattern for s in settings.layers)}
     for key, patterns in given.items():
         for pattern in patterns:
+            if key == "layers" and pattern.startswith("#") and any(fnmatchcase(name, pattern) for name in others):
+                continue
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ConfigError(f"{key} {pattern!r} matches no convolution; the layers are {', '.join(names)}.")
 
@@ -105,7 +115,7 @@ def weight_quantizers(
         UnsupportedError: a method that cannot represent a layer, which is named.
     """
     layers = [b for b in network.blocks if b.kind == "conv"]
-    _check_patterns(layers, settings)
+    _check_patterns(network, settings)
     widths: dict[str, tuple[int, bool]] = {}
     for block in layers:  # a layer that is called twice has the larger width of its places
         name = block.parameters["weight"]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,19 @@ class WeightCodes:
     group_size: int = 0
 
 
+class Unrounded(NamedTuple):
+    """What a quantiser rounds, in the tensor's shape, and the step it rounds by (broadcastable); differentiable."""
+
+    value: Tensor
+    step: Tensor
+
+
+def clipped(x: Tensor, step: Tensor, low: Tensor | int, high: Tensor | int, gradient_scale: float = 1.0) -> Unrounded:
+    """``x`` clipped to ``low … high`` steps; the step's gradient, through both parts, is times ``gradient_scale``."""
+    step = step.detach() + (step - step.detach()) * gradient_scale
+    return Unrounded(x.clamp(low * step, high * step), step)
+
+
 class WeightQuantizer(nn.Module, ABC):
     """Base of weight quantisers: ``forward`` fake-quantises for training, ``codes`` is what is shipped.
 
@@ -43,6 +57,10 @@ class WeightQuantizer(nn.Module, ABC):
     @abstractmethod
     def forward(self, weight: Tensor) -> Tensor:
         """Fake-quantised ``weight``, same shape; differentiable."""
+
+    def unrounded(self, weight: Tensor) -> Unrounded | None:
+        """What ``forward`` rounds; None where levels are not even."""
+        return None
 
     @abstractmethod
     def calibrate(self, weight: Tensor) -> None:
@@ -66,6 +84,10 @@ class ActivationQuantizer(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantised ``x``, same shape; differentiable."""
+
+    def unrounded(self, x: Tensor) -> Unrounded | None:
+        """What ``forward`` rounds; None where there are no even steps, or no range."""
+        return None
 
     @abstractmethod
     def calibrate(self, values: F32) -> None:

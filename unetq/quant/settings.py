@@ -25,7 +25,8 @@ class LayerSettings:
     """What differs in the convolutions whose names match the shell pattern ``pattern``; None is as elsewhere.
 
     ``act_bits`` and ``act_method`` are of what the layer reads: a tensor with several readers gets the widest
-    width and the method of the first reader that names one.
+    width and the method of the first reader that names one. Sums, products, interpolations and norms that read codes
+    go by their kind and number ("#upsample_linear0", "#add1") and have ``act_bits`` alone.
     """
 
     pattern: str
@@ -38,6 +39,8 @@ class LayerSettings:
         for name in ("weight_bits", "act_bits"):
             if getattr(self, name) is not None:
                 _check_bits(f"layers {self.pattern!r}: {name}", getattr(self, name))
+        if self.pattern.startswith("#") and (self.weight_bits or self.weight_method or self.act_method):
+            raise ConfigError(f"layers {self.pattern!r}: only convolutions have weights and methods; leave act_bits.")
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class QuantSettings:
     def of_layer(self, layer: str) -> LayerSettings | None:
         """The settings of ``layer``'s own, if it has any."""
         return next((s for s in self.layers if fnmatchcase(layer, s.pattern)), None)
+
+    def of_operation(self, key: str) -> LayerSettings | None:
+        """The settings that name what is no convolution, such as "#upsample_linear0"; patterns begin with "#"."""
+        own = (s for s in self.layers if s.pattern.startswith("#"))
+        return next((s for s in own if fnmatchcase(key, s.pattern)), None)
 
 
 def same_settings(first: bytes, second: bytes) -> bool:

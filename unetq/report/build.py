@@ -8,7 +8,7 @@ from ..files import write_text
 from .anonymous import anonymous as without_names
 from .markdown import markdown
 from .page import render, title_of
-from .records import case_records, configuration_records, csv_text, records
+from .records import case_records, configuration_records, csv_text, fold_records, records
 from .runs import load_runs
 from .table import groups_of
 
@@ -44,7 +44,13 @@ def build(runs: list[Path], out: Path, title: str | None = None, *, anonymous: b
     groups = groups_of(loaded)
     flat = records(groups)
     heading = title_of(groups, title)
-    data = {"schema": 1, "title": heading, "runs": flat, "configurations": configuration_records(groups)}
+    data = {
+        "schema": 1,
+        "title": heading,
+        "runs": flat,
+        "configurations": configuration_records(groups),
+        "cross_validations": fold_records(groups),
+    }
     written = {
         "report.csv": csv_text(flat),
         "cases.csv": csv_text(case_records(groups)),

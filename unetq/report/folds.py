@@ -28,8 +28,9 @@ Pair = tuple[float | None, float | None]  # mean Dice, and mean change against f
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: how many cases, of which sites (or volumes), and class -> (mean Dice, mean change against float)."""
+    """One fold: its run, how many cases, of which sites (or volumes), class -> (mean Dice, mean change against float)."""
 
+    run: str
     number: int
     cases: int
     where: str
@@ -106,8 +107,12 @@ def _gather(members: list[tuple[int, Group, Row]]) -> Validation:
     scores = {label: [_cases(row, label) for *_, row in members] for label in group.shown}
     folds = [
         Fold(
-            fold, len(_cases(row, group.labels[0])), _where(row), {label: _means(scores[label][i]) for label in scores}
-        )
+            row.run.name,
+            fold,
+            len(_cases(row, group.labels[0])),
+            _where(row),
+            {label: _means(scores[label][i]) for label in scores},
+        )  # fmt: skip
         for i, (fold, _, row) in enumerate(members)
     ]
     pooled = {

@@ -20,7 +20,7 @@ FOLDS_DIFFER = (
 
 def markdown(groups: list[Group], title: str) -> str:
     """The whole report, without pictures and plots."""
-    parts = [f"# {_plain(title)}"]
+    parts = [f"# {plain(title)}"]
     found = validations(groups)
     if found:
         parts.append("## Cross-validation")
@@ -32,7 +32,7 @@ def markdown(groups: list[Group], title: str) -> str:
             for label, pooled in item.pooled.items():
                 dice = [percent(pooled.mean), percent(pooled.deviation), pooled.dice_text, percent(pooled.reference)]
                 rows.append([*start, label, *dice, points(pooled.change), pooled.change_text or "–"])
-        parts.append(_table(head, rows))
+        parts.append(markdown_table(head, rows))
         parts.append(FOLDS_DIFFER)
     for group in groups:
         parts += _group(group)
@@ -41,14 +41,14 @@ def markdown(groups: list[Group], title: str) -> str:
 
 def _group(group: Group) -> list[str]:
     tag = f" ({group.tag})" if group.tag else ""
-    parts = [f"## {_plain(group.dataset)} · {_plain(group.split)}{tag}", f"{group.count_text}."]
-    parts += [_plain(note) for note in group.notes]
+    parts = [f"## {plain(group.dataset)} · {plain(group.split)}{tag}", f"{group.count_text}."]
+    parts += [plain(note) for note in group.notes]
     parts += [group.few_text] if group.few_text else []
     head = ["run", "bits", "arithmetic"]
     for label in group.shown:
         head += [f"Dice {label}", "95 %", "against float", "95 % of that", "p"]
     head += ["weights", "peak activations", "model file", "arena", "process peak", "latency", "bit-ops"]
-    parts.append(_table(head, [_row(group, row) for row in group.rows]))
+    parts.append(markdown_table(head, [_row(group, row) for row in group.rows]))
     parts.append(" ".join(text for text in (below_text(group), references_text(group)) if text))
     gathered = [item for item in configurations_of(group) if len(item.rows) > 1]
     if gathered:
@@ -63,28 +63,28 @@ def _group(group: Group) -> list[str]:
                         f"{points(lost.mean)} ({points(lost.low)} to {points(lost.high)})" if lost else "–",
                     ]
                 )  # fmt: skip
-        parts += ["### Over seeds", _table(["network", "seeds", "class", "Dice", "against float"], rows)]
+        parts += ["### Over seeds", markdown_table(["network", "seeds", "class", "Dice", "against float"], rows)]
     beside = paper.published(group)
     if beside:
         rows = [[f"paper ({paper.SOURCE})", paper.NAMES[beside.dataset], points(beside.points / 100)]]
         rows += [[name, label, points(value)] for name, changes in beside.rows for label, value in changes]
-        parts += ["### Beside the paper, W4A6", _table(["who", "class", "points against float"], rows)]
+        parts += ["### Beside the paper, W4A6", markdown_table(["who", "class", "points against float"], rows)]
         parts.append(f"{paper.DIFFERS} {paper.OWN_WAYS[beside.dataset]}")
     for table in site_tables(group):
         sites = [f"{site} ({count})" for site, count in table.sites]
         rows = [[name, *(percent(value) for value in values)] for name, values in table.rows]
-        parts += [f"### Sites: Dice of {_plain(table.label)}", _table(["run", *sites], rows)]
+        parts += [f"### Sites: Dice of {plain(table.label)}", markdown_table(["run", *sites], rows)]
     memory = memory_rows(group)
     if memory:
         rows = [
             [row.name, *map(bytes_text, row.values), milliseconds(row.latency.seconds if row.latency else None)]
             for row in memory
         ]
-        parts += ["### Memory and speed", _table(["network", *(title for _, title, _ in COLUMNS), "latency"], rows)]
+        parts += ["### Memory and speed", markdown_table(["network", *(title for _, title, _ in COLUMNS), "latency"], rows)]
     skipped = left_out([row.run for row in group.rows], group.split)
     if skipped:
         told = [f"{item.case} ({', '.join(item.splits)}): {item.reason}" for item in skipped]
-        parts += ["### Left out", "\n".join(f"- {_plain(text)}" for text in told)]
+        parts += ["### Left out", "\n".join(f"- {plain(text)}" for text in told)]
     return parts
 
 
@@ -110,12 +110,12 @@ def _row(group: Group, row: Row) -> list[str]:
     ]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(plain(cell) for cell in line) + " |" for line in lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line that Markdown takes as it stands: no markup, no cell or line end."""
     for mark in "\\`*_[]<>|":
         text = text.replace(mark, f"\\{mark}")

@@ -1,15 +1,11 @@
 """Put the page together: group, draw, render."""
 
-import base64
-import hashlib
 import json
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from . import published, units
+from . import published, shell, units
 from .anonymous import without_names
 from .casetable import case_table
 from .charts import training_curves
@@ -36,28 +32,20 @@ FILTERS = (
 
 def render(runs: list[Run], groups: list[Group], title: str | None = None) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("unetq.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = shell.environment()
     for name in FILTERS:
-        environment.filters[name] = getattr(units, name)
-    environment.filters["css"] = _css_colour
-    environment.filters["json_block"] = _json_block
-    script = files(__package__).joinpath("script.js").read_text(encoding="utf-8")
+        templates.filters[name] = getattr(units, name)
+    templates.filters["css"] = _css_colour
+    templates.filters["json_block"] = _json_block
     gallery = Gallery()
     gallery.viewers = max(1, sum(len(shown_cases(row)) for group in groups for row in group.rows))
     found: dict[tuple[str, int], list[Viewer]] = {}
     for index, group in enumerate(groups):
         for row, views in zip(group.rows, viewers(list(group.rows), gallery), strict=True):
             found[row.run.name, index] = views
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("page.html.j2").render(
         title=title_of(groups, title),
-        script=Markup(script),
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **shell.script(),
         groups=[_group_part(group) for group in groups],
         validations=validations(groups),
         memory_columns=COLUMNS,

@@ -1,7 +1,5 @@
 """Dice against what it costs: dots, the front of those that no other beats, one plot a class and axis."""
 
-import math
-
 from markupsafe import Markup
 
 from . import labels, svg
@@ -40,7 +38,7 @@ def _plot(group: Group, label: str, axis: Axis) -> Markup | None:
     parts = frame.axes(
         f"{label}: Dice (%)",
         axis.label,
-        [(value, axis.tick(value)) for value in _log_ticks(*frame.x_range)],
+        [(value, axis.tick(value)) for value in svg.log_ticks(*frame.x_range)],
         [(value, svg.tick_text(value, ticks)) for value in ticks],
     )
     places = [(frame.x(x), frame.y(100 * dot.dice)) for x, dot in zip(xs, dots, strict=True)]
@@ -74,10 +72,3 @@ def _front_line(frame: svg.Frame, dots: list[Dot], axis: Axis) -> Markup:
 def _spoken(dots: list[Dot]) -> str:
     """The dots in words, for who does not see them."""
     return "; ".join(dot.title for dot in dots)
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 a decade where the range is short, 1 a decade where it is long."""
-    steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]

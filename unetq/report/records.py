@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
+from .folds import validations
 from .seeds import configurations_of
 from .settings import fold_of
 from .spread import Spread
@@ -110,6 +111,43 @@ def configuration_records(groups: Iterable[Group]) -> list[dict[str, Any]]:
                     }
                 )
     return found
+
+
+def fold_records(groups: Iterable[Group]) -> list[dict[str, Any]]:
+    """One record a cross-validation: its folds with their runs, and each class pooled over all cases (Dice 0…1).
+
+    Intervals are over persons, 95 %; a change is against float, negative for a loss; null where there is none.
+    """
+    return [
+        {
+            "dataset": found.dataset,
+            "split": found.split,
+            "name": found.name,
+            "cases": found.cases,
+            "folds": [
+                {
+                    "run": fold.run,
+                    "fold": fold.number,
+                    "cases": fold.cases,
+                    "dice": {label: dice for label, (dice, _) in fold.scores.items()},
+                    "change": {label: change for label, (_, change) in fold.scores.items()},
+                }
+                for fold in found.folds
+            ],
+            "pooled": {
+                label: {
+                    "dice": pooled.mean,
+                    "deviation": pooled.deviation,
+                    "float_dice": pooled.reference,
+                    "change": pooled.change,
+                    "persons": pooled.persons.model_dump(),
+                    "persons_change": pooled.persons_change.model_dump(),
+                }
+                for label, pooled in found.pooled.items()
+            },
+        }
+        for found in validations(list(groups))
+    ]
 
 
 def case_records(groups: Iterable[Group]) -> list[dict[str, Any]]:

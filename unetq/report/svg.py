@@ -52,6 +52,13 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5 a decade where the range is short, 1 a decade where it is long."""
+    steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+
+
 def tick_text(value: float, ticks: list[float]) -> str:
     """``value`` with just the decimals that tell its ticks apart."""
     step = min((b - a for a, b in pairwise(ticks)), default=abs(value) or 1.0)
@@ -70,6 +77,7 @@ class Frame:
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     log_x: bool = False
+    log_y: bool = False
     left: int = 46
     right: int = 16
     top: int = 26
@@ -86,6 +94,8 @@ class Frame:
     def y(self, value: float) -> float:
         """Vertical position of a value."""
         low, high = self.y_range
+        if self.log_y:
+            value, low, high = math.log(value), math.log(low), math.log(high)
         share = (value - low) / (high - low) if high > low else 0.5
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...fixedpoint import F32, Grid
 from ..fused import quantize_backward, quantize_forward
-from ..quantizer import ActivationQuantizer
+from ..quantizer import ActivationQuantizer, Unrounded, clipped
 from .lsq import in_use
 from .steps import best_steps
 
@@ -70,6 +70,11 @@ class PactActivation(ActivationQuantizer):
         """Clipped and fake-quantised ``x``, same shape and dtype."""
         result: Tensor = _Clip.apply(x, self.log2_step, self.low, self.high, PENALTY)  # type: ignore[no-untyped-call]
         return result
+
+    def unrounded(self, x: Tensor) -> Unrounded:
+        """The clipped tensor and its step, without the penalty; alpha learns from what saturates only."""
+        value, step = clipped(x, self.step, self.low, self.high)
+        return Unrounded(value, step.detach())
 
     def calibrate(self, values: F32) -> None:
         """Choose alpha by the least squared error on a flat sample."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UnsupportedError
+from ..quantizer import Unrounded
 from .coded import CodedWeight, channel_mean, straight_through
 
 
@@ -54,6 +55,13 @@ class DorefaWeight(CodedWeight):
             return straight_through(weight, value)
         smooth = (self._position(weight) * 2.0 - self.steps) * scale
         return straight_through(smooth, value)
+
+    def unrounded(self, weight: Tensor) -> Unrounded | None:
+        """The bent weight and its step; None at one bit."""
+        if self.bits == 1:
+            return None
+        scale = self.gain / self.steps
+        return Unrounded((self._position(weight) * 2.0 - self.steps) * scale, 2.0 * scale)
 
     def calibrate(self, weight: Tensor) -> None:
         """Choose the gain of least squared error."""

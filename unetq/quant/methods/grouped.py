@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...errors import UnsupportedError
 from ...fixedpoint import F32, fixed_point_grid
 from ..fused import learned_step
-from ..quantizer import WeightCodes, WeightQuantizer
+from ..quantizer import Unrounded, WeightCodes, WeightQuantizer, clipped
 from .lsq import STEP_LIMIT, in_use
 
 F64 = NDArray[np.float64]
@@ -76,8 +76,14 @@ class GroupedWeight(WeightQuantizer):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Fake-quantised ``weight``, same shape."""
-        count = weight.numel() / self.log2_step.numel()
-        return learned_step(weight, self.step(weight), self.low, self.high, 1.0 / math.sqrt(count * self.high))
+        return learned_step(weight, self.step(weight), self.low, self.high, self._gradient_scale(weight))
+
+    def unrounded(self, weight: Tensor) -> Unrounded:
+        """The clipped weight and the step of each."""
+        return clipped(weight, self.step(weight), self.low, self.high, self._gradient_scale(weight))
+
+    def _gradient_scale(self, weight: Tensor) -> float:
+        return 1.0 / math.sqrt(weight.numel() / self.log2_step.numel() * self.high)
 
     def calibrate(self, weight: Tensor) -> None:
         """Choose steps and shifts by least squared error: each channel's step first, then each group's shift."""

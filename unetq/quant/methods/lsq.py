@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ...errors import UnsupportedError
 from ...fixedpoint import F32, Grid, fixed_point_grid
 from ..fused import learned_step, quantize_backward, quantize_forward
-from ..quantizer import ActivationQuantizer
+from ..quantizer import ActivationQuantizer, Unrounded, clipped
 from .coded import CodedWeight
 from .steps import best_steps, rows_of, step_shape
 
@@ -58,8 +58,14 @@ class LsqWeight(CodedWeight):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Fake-quantised ``weight``, same shape and dtype."""
-        count = weight.numel() / self.log2_step.numel()
-        return learned_step(weight, self.step, self.low, self.high, 1.0 / math.sqrt(count * max(self.high, 1)))
+        return learned_step(weight, self.step, self.low, self.high, self._gradient_scale(weight))
+
+    def unrounded(self, weight: Tensor) -> Unrounded:
+        """The clipped weight and its steps."""
+        return clipped(weight, self.step, self.low, self.high, self._gradient_scale(weight))
+
+    def _gradient_scale(self, weight: Tensor) -> float:
+        return 1.0 / math.sqrt(weight.numel() / self.log2_step.numel() * max(self.high, 1))
 
     def calibrate(self, weight: Tensor) -> None:
         """Choose the first steps."""
@@ -95,7 +101,14 @@ class LsqActivation(ActivationQuantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantised ``x``, same shape and dtype."""
-        return learned_step(x, self.step, self.low, self.high, 1.0 / math.sqrt(x.numel() * max(self.high, 1)))
+        return learned_step(x, self.step, self.low, self.high, self._gradient_scale(x))
+
+    def unrounded(self, x: Tensor) -> Unrounded:
+        """The clipped tensor and its step."""
+        return clipped(x, self.step, self.low, self.high, self._gradient_scale(x))
+
+    def _gradient_scale(self, x: Tensor) -> float:
+        return 1.0 / math.sqrt(x.numel() * max(self.high, 1))
 
     def calibrate(self, values: F32) -> None:
         """Choose the first step by the least squared error on a flat sample."""
@@ -146,6 +159,12 @@ class OffsetActivation(ActivationQuantizer):
         scale = 1.0 / math.sqrt(x.numel() * self.high)
         result: Tensor = _OffsetStep.apply(x, self.step, self.zero, self.high, scale)  # type: ignore[no-untyped-call]
         return result
+
+    def unrounded(self, x: Tensor) -> Unrounded:
+        """The tensor clipped to the range around the zero-point, which learns as in ``forward``, and the step."""
+        point = self.zero + (self.zero.round().clamp(0, self.high) - self.zero).detach()
+        point = point.detach() + (point - point.detach()) / math.sqrt(x.numel() * self.high)
+        return clipped(x, self.step, -point, self.high - point, 1.0 / math.sqrt(x.numel() * self.high))
 
     def calibrate(self, values: F32) -> None:
         """Choose step and zero-point by the least squared error among zero-points near the sample's range."""

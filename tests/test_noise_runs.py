@@ -1,0 +1,110 @@
+"""Noise training in whole runs: resumed to the same bits, in two processes, exact when packed, refused where it is none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from noise_program import KINDS, SEED, STEPS, network, optimizer_of
+from sharpness_reference import batch, loss_of
+from small_runs import assert_same_tensors, small, tensors
+
+import unetq
+from unetq.errors import ConfigError
+from unetq.runs import open_run
+from unetq.runtime import Runtime
+from unetq.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOAT = {"float_steps": 2, "validate_every": 8}
+
+
+class Crash(Exception):
+    """Stands for a killed process."""
+
+
+def crash_at(step: int) -> Any:
+    def on_step(stage: str, done: int) -> None:
+        if (stage, done) == ("quant", step):
+            raise Crash
+
+    return on_step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_resume_gives_the_same_bits_and_the_file_is_exact(tmp_path: Path, kind: str, precision: str) -> None:
+    """Killed at step 5, a checkpoint of step 3 is what there is; weights and activations have noise."""
+    noise = {"kind": kind, "tensors": "both"}
+    experiment = small(quant={"method": "lsq", "noise": noise}, train={**FLOAT, "precision": precision})
+    whole, broken = train(experiment, tmp_path / "whole"), tmp_path / "broken"
+    with pytest.raises(Crash):
+        train(experiment, broken, on_step=crash_at(5))
+    train(experiment, broken, resume=True)
+    for which in ("best", "last"):
+        assert_same_tensors(tensors(whole, "quant", which), tensors(broken, "quant", which))
+    plain = train(small(quant={"method": "lsq"}, train={**FLOAT, "precision": precision}), tmp_path / "plain")
+    assert_same_tensors(tensors(whole, "float", "last"), tensors(plain, "float", "last"))
+    with pytest.raises(AssertionError, match="tensors differ"):
+        assert_same_tensors(tensors(whole, "quant", "last"), tensors(plain, "quant", "last"))
+    q, _ = open_run(whole).quantized()
+    images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(SEED))
+    program = unetq.lower(q, images)
+    logits = q(images).numpy()
+    np.testing.assert_array_equal(logits, program.run(images.numpy()))
+    program.save(tmp_path / "m.uqm")
+    np.testing.assert_array_equal(logits, Runtime(tmp_path / "m.uqm").run(images.numpy()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_all_else_that_training_has(tmp_path: Path, kind: str) -> None:
+    taught = {"distill": {"logits": 1.0, "features": 1.0}, "progressive": [8], "sharpness": {"method": "saq"}}
+    run = train(small(quant={"noise": {"kind": kind}}, train={**FLOAT, **taught}), tmp_path / "run")
+    assert all(torch.isfinite(t).all() for t in tensors(run, "quant", "last").values() if t.is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("quant", "told"),
+    [
+        ({"noise": {"kind": "uniform"}, "weight_bits": 32}, "all of these have 32 bits"),
+        ({"noise": {"kind": "uniform"}, "weight_bits": 32, "act_bits": 32}, "all of these have 32 bits"),
+        ({"noise": {"kind": "uniform"}, "method": "codebook"}, "layer encoder.0.3 is quantised by CodebookWeight"),
+        ({"noise": {"kind": "gauss"}}, "quant.noise.kind"),
+        ({"noise": {"kind": "uniform", "anneal": [0.9, 0.1]}}, "quant.noise.anneal"),
+        ({"noise": {"kind": "uniform", "first": 1.5}}, "quant.noise.first"),
+        ({"noise": {"kind": "uniform", "utnil": 0.5}}, "until"),
+    ],
+)
+def test_bad_settings_are_named_and_nothing_is_written(tmp_path: Path, quant: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told.replace(".", r"\.")):
+        train(small(quant=quant), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_train_with_one_noise(tmp_path: Path) -> None:
+    """Both draw alike, so that they take the step of both batches together in one process."""
+    program = [sys.executable, str(ROOT / "tests" / "noise_program.py"), str(tmp_path)]
+    paths = [str(ROOT), str(ROOT / "datasets"), str(ROOT / "tests")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for kind in KINDS:
+        a, b = (torch.load(tmp_path / f"{kind}-{rank}.pt") for rank in (0, 1))
+        assert all(torch.equal(a[key], b[key]) for key in a), f"{kind}: the processes part"
+        q = network(kind)
+        optimizer = optimizer_of(q)
+        for number in range(STEPS):
+            q.set_progress(number / STEPS, number)
+            optimizer.zero_grad()
+            for rank in (0, 1):
+                images, labels = batch(4, SEED + 10 * number + rank)
+                (0.5 * loss_of(q(images), labels)).backward()
+            optimizer.step()
+        for key, value in q.named_parameters():
+            torch.testing.assert_close(
+                a[key], value.detach(), rtol=1e-4, atol=1e-6, msg=lambda m, k=key, n=kind: f"{n}, {k}: {m}"
+            )
