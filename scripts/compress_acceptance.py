@@ -62,7 +62,13 @@ class Acceptance:
     def job(self) -> Job:
         """A job that measures allocations alone."""
         given, level = self.given, EFFORTS[self.given.effort]
-        start = open_start(given.run, {}, Options(seed=given.seed), given.samples or level.samples, given.data)
+        start = open_start(
+            given.run,
+            {},
+            Options(seed=given.seed),
+            level.samples if given.samples is None else given.samples,
+            given.data,
+        )
         out = given.out / "baselines" / "model"
         return Job(start, Budget(size=self.target), level, out, parse_widths(given.bits), "divergence", tell)
 

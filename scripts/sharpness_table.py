@@ -115,6 +115,7 @@ def _difference(values: Sequence[float]) -> str:
 def table(pairs: dict[tuple[str, str], list[tuple[Trained, Trained]]]) -> str:
     """The Markdown: seeds, then their mean, for each bit width, method and class."""
     lines = ["| bits | class | seed | plain | method | Dice | difference (95 %) |", "|---|---|---|---:|---|---:|---:|"]
+    decided = []
     for (bits, method), items in sorted(pairs.items(), reverse=True):
         for label in items[0][0].dice:
             columns = [[pair[place].dice[label] for pair in items] for place in (0, 1)]
@@ -125,6 +126,10 @@ def table(pairs: dict[tuple[str, str], list[tuple[Trained, Trained]]]) -> str:
             mean = [f"**{100 * float(np.mean(column)):.2f}**" for column in columns]
             seeds = f"mean of {len(items)}"
             lines.append(f"| {bits} | {label} | {seeds} | {mean[0]} | {method} | {mean[1]} | **{_difference(gaps)}** |")
+            interval = t_interval(gaps)
+            if interval.low is not None and interval.high is not None and not interval.low <= 0 <= interval.high:
+                decided.append(f"{method} {'above' if interval.low > 0 else 'below'} plain at {bits}, {label}")
+    lines += ["", f"Intervals that leave 0 out: {'; '.join(decided) or 'none'}."]
     return "\n".join(lines)
 
 

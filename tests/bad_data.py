@@ -7,9 +7,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import yaml
+from commands import unetq
 from gm_trees import affine, save
 from pytest import CaptureFixture
-from test_cli import unetq
 
 Capture = CaptureFixture[str]
 Result = tuple[int, str, str]

@@ -58,12 +58,15 @@ def study_record(
                     "sharpness": {
                         "loss": train, "rho": 0.05, "ascent": 0.02 * flat, "adaptive_rho": 0.5, "adaptive": 0.03 * flat,
                         "trace": {"value": 120.0 * flat, "error": 3.0, "probes": 16},
-                        "eigenvalue": {"value": 9.0 * flat, "residual": 0.01}, "weights": 7777, "norm": 20.0,
+                        "eigenvalue": {"value": 9.0 * flat, "residual": 0.01},
+                        "smoothed": {"value": 90.0 * flat, "error": 2.0, "draws": 8, "scale": 0.001},
+                        "weights": 7777, "norm": 20.0,
                     },
                     "twin": None if arm == "float" else {
                         "rounding": uniform * float(np.exp(rounding_factor(arm, width))),
-                        "uniform": {"mean": uniform, "error": uniform / 50, "draws": 8},
+                        "uniform": {"mean": uniform, "error": uniform / 50, "draws": 8, "spread": uniform / 2},
                         "predicted": uniform * float(np.exp(predicted_factor(arm, width))),
+                        "predicted_spread": uniform / 2,
                     },
                     "robustness": {
                         kind: {step: clean - lost * size * int(step) / 2 + jitter() / 10 for step in SEVERITIES}

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import yaml
 from small_runs import SMALL
 
 from unetq.config import Experiment, to_yaml
@@ -25,6 +26,13 @@ TINY = {
         "precision": "32",
     },
 }
+
+
+def write_config(folder: Path) -> str:
+    """The path of ``my.yaml``, a config that shows TINY."""
+    path = folder / "my.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return str(path)
 
 
 def names(runs: tuple[Planned, ...]) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from commands import unetq
 from small_runs import small
-from test_cli import unetq
 
 from unetq.data import resolve_dataset
 from unetq.export.run import export

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from bad_data import TINY, Capture, tiny, train
-from test_cli import unetq
+from commands import unetq
 
 GM = {"name": "gm", "options": {"validation": ["4"]}}
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bad_data import Capture, cut, skipped, third_value, train, voxels
+from commands import unetq
 from gm_trees import BidsScan, affine, bids_tree, cord_volume, save, scan_files
-from test_cli import unetq
 
 GM = {"name": "gm", "options": {"validation": ["4"]}}
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bad_data import Capture, skipped, train
+from commands import unetq
 from gm_trees import affine, cord_volume, save
-from test_cli import unetq
 
 MSD = {"name": "msd", "options": {"classes": ["background", "cord"]}}
 

@@ -1,46 +1,18 @@
 """The command line: the names others rely on, exit codes, one line an error."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import start, unetq
 from native_library import ensure_library
 from small_runs import SMALL, assert_same_tensors, small, tensors
 
-from unetq import cli
 from unetq.cli.shared import spread_settings
 from unetq.train import train
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def unetq(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run a command in this process: exit code, stdout, stderr."""
-    argv = sys.argv
-    sys.argv = ["unetq", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    finally:
-        sys.argv = argv
-    out, err = capsys.readouterr()
-    assert "Traceback" not in err
-    return int(left.value.code or 0), out, err
-
-
-def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    """Start a command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "datasets")])}
-    command = [sys.executable, "-m", "unetq.cli", *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,14 @@ from unetq.export import targets
 TARGETS = ["aarch64-linux", "armv7-linux"]
 
 
+def programs(factory: pytest.TempPathFactory, target: str) -> tuple[targets.Target, Path, Path]:
+    """The target, and the program for this machine and for that; the test is skipped where there is no emulator."""
+    recipe = targets.find(target)
+    if not shutil.which(recipe.qemu):
+        lacking(f"{recipe.qemu} is not installed (apt-get install qemu-user)")
+    return recipe, program(factory), program(factory, recipe.gnu_cxx)
+
+
 def images(folder: Path) -> list[Path]:
     """One image a format, with conversions that differ between processors: wide integers, halves, scaling."""
     stack = picture(2)
@@ -26,10 +34,7 @@ def images(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_masks_are_the_same(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, target: str) -> None:
-    recipe = targets.find(target)
-    if not shutil.which(recipe.qemu):
-        lacking(f"{recipe.qemu} is not installed (apt-get install qemu-user)")
-    here, there = program(tmp_path_factory), program(tmp_path_factory, recipe.gnu_cxx)
+    recipe, here, there = programs(tmp_path_factory, target)
     model = write_model(tmp_path / "model.uqm")
     (tmp_path / "self-test").mkdir()
     x = np.random.default_rng(4).normal(0, 2, (1, 1, 24, 40)).astype(np.float32)
@@ -56,10 +61,7 @@ def test_masks_are_the_same(tmp_path_factory: pytest.TempPathFactory, tmp_path: 
 @pytest.mark.parametrize("target", TARGETS)
 def test_volumes_in_space(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, target: str) -> None:
     """Rotations, resampling, windows, blending and sums of a volume: all of it is floating point."""
-    recipe = targets.find(target)
-    if not shutil.which(recipe.qemu):
-        lacking(f"{recipe.qemu} is not installed (apt-get install qemu-user)")
-    here, there = program(tmp_path_factory), program(tmp_path_factory, recipe.gnu_cxx)
+    recipe, here, there = programs(tmp_path_factory, target)
     image = save_volume(tmp_path / "a.nii", STACK, turned("PIR", tilt=0.3), "qform")
     for name in ("all of it", "volume", "3-D all of it"):
         rank, rule = RULES[name]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from case_runs import write_case_run
+from commands import unetq
 from scipy import stats
 from small_runs import small
-from test_cli import unetq
 
 from unetq.errors import CheckpointError, ConfigError, DataError
 from unetq.gate import FEWEST, bounds, describe, gate, judge, units_needed

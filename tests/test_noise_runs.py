@@ -1,4 +1,4 @@
-"""Noise training in whole runs: resumed to the same bits, in two processes, exact when packed, refused where it is none."""
+"""Noise training in whole runs: resumed to the same bits, in two processes, exact when packed; where it cannot be."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from interruptions import Crash, assert_same_run, at, crash
 from noise_program import KINDS, SEED, STEPS, network, optimizer_of
 from sharpness_reference import batch, loss_of
 from small_runs import assert_same_tensors, small, tensors
@@ -23,34 +24,27 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOAT = {"float_steps": 2, "validate_every": 8}
 
 
-class Crash(Exception):
-    """Stands for a killed process."""
-
-
-def crash_at(step: int) -> Any:
-    def on_step(stage: str, done: int) -> None:
-        if (stage, done) == ("quant", step):
-            raise Crash
-
-    return on_step
+@pytest.fixture(scope="module", params=["32", "bf16"])
+def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A precision, and a run without noise."""
+    experiment = small(quant={"method": "lsq"}, train={**FLOAT, "precision": request.param})
+    return request.param, train(experiment, tmp_path_factory.mktemp("plain") / "run")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_resume_gives_the_same_bits_and_the_file_is_exact(tmp_path: Path, kind: str, precision: str) -> None:
+def test_resume_gives_the_same_bits_and_the_file_is_exact(tmp_path: Path, kind: str, plain: tuple[str, Path]) -> None:
     """Killed at step 5, a checkpoint of step 3 is what there is; weights and activations have noise."""
+    precision, without = plain
     noise = {"kind": kind, "tensors": "both"}
     experiment = small(quant={"method": "lsq", "noise": noise}, train={**FLOAT, "precision": precision})
     whole, broken = train(experiment, tmp_path / "whole"), tmp_path / "broken"
     with pytest.raises(Crash):
-        train(experiment, broken, on_step=crash_at(5))
+        train(experiment, broken, on_step=at("quant", 5, crash))
     train(experiment, broken, resume=True)
-    for which in ("best", "last"):
-        assert_same_tensors(tensors(whole, "quant", which), tensors(broken, "quant", which))
-    plain = train(small(quant={"method": "lsq"}, train={**FLOAT, "precision": precision}), tmp_path / "plain")
-    assert_same_tensors(tensors(whole, "float", "last"), tensors(plain, "float", "last"))
+    assert_same_run(whole, broken)
+    assert_same_tensors(tensors(whole, "float", "last"), tensors(without, "float", "last"))
     with pytest.raises(AssertionError, match="tensors differ"):
-        assert_same_tensors(tensors(whole, "quant", "last"), tensors(plain, "quant", "last"))
+        assert_same_tensors(tensors(whole, "quant", "last"), tensors(without, "quant", "last"))
     q, _ = open_run(whole).quantized()
     images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(SEED))
     program = unetq.lower(q, images)

@@ -1,19 +1,18 @@
 """A folder of images: every one gets its mask or its reason, and the exit code tells whether all did."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import unetq
 from dicom_tree import write_series
 from PIL import Image
 from test_geometry import affine_for
 from test_predict_geometry import scene, store, voxels
 from toy_model import NumpyRuntime, network
 
-from unetq import cli
 from unetq.errors import ConfigError, DataError, ModelFileError
 from unetq.export.modelfile import save
 from unetq.export.program import ModelMeta, Preprocessing
@@ -47,17 +46,6 @@ def images(tmp_path: Path) -> Path:
     (folder / "papers").mkdir()
     (folder / "papers" / "readme.txt").write_text("none")
     return folder
-
-
-def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    argv = sys.argv
-    sys.argv = ["unetq", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    finally:
-        sys.argv = argv
-    return int(left.value.code or 0), *capsys.readouterr()
 
 
 def test_what_counts_as_an_image(images: Path) -> None:
@@ -112,19 +100,19 @@ def test_what_stops_at_once(model: Path, images: Path, tmp_path: Path) -> None:
 
 
 def test_the_command(model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = command(capsys, "predict", model, images, "-o", tmp_path / "masks")
+    code, out, err = unetq(capsys, "predict", model, images, "-o", tmp_path / "masks")
     assert code == 1 and "2 images failed" in out and "failed: " in err
     for name in ("c.nii.gz", "d.npy"):
         (images / name).unlink()
-    code, out, _ = command(capsys, "predict", model, images, "-o", tmp_path / "masks", "--json")
+    code, out, _ = unetq(capsys, "predict", model, images, "-o", tmp_path / "masks", "--json")
     assert code == 0 and json.loads(out)["failed"] == []
-    code, out, err = command(capsys, "predict", model, images / "e", "-o", tmp_path / "e.nii.gz", "--json")
+    code, out, err = unetq(capsys, "predict", model, images / "e", "-o", tmp_path / "e.nii.gz", "--json")
     found: dict[str, Any] = json.loads(out)
     assert code == 0 and found["format"] == "dicom" and found["slices"] == 7
     arguments = ["--axes", "LAS", "--spacing", "3,1,1", "--json"]
-    code, out, _ = command(capsys, "predict", model, images / "b.png", "-o", tmp_path / "b.png", *arguments)
+    code, out, _ = unetq(capsys, "predict", model, images / "b.png", "-o", tmp_path / "b.png", *arguments)
     assert code == 0 and json.loads(out)["spacing_mm"] == [3, 1, 1] and json.loads(out)["axes"] == "LAS"
-    code, _, err = command(capsys, "predict", model, images / "b.png", "-o", tmp_path / "b.png", "--spacing", "3;1")
+    code, _, err = unetq(capsys, "predict", model, images / "b.png", "-o", tmp_path / "b.png", "--spacing", "3;1")
     assert code == 2 and "three lengths" in err
 
 

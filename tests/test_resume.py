@@ -15,8 +15,9 @@ from small_runs import small
 from unetq import checkpoint as checkpoints
 from unetq.data import resolve_dataset
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError
-from unetq.experiment import Experiment
+from unetq.experiment import EvaluationConfig, Experiment
 from unetq.loop import Interrupted
+from unetq.runs import read_experiment
 from unetq.scoring import Scorer
 from unetq.train import train
 
@@ -79,8 +80,10 @@ def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
     run = train(experiment, tmp_path / "run")
     before = (run / "float" / "last.safetensors").read_bytes()
     assert not (run / "quant").exists()
-    train(experiment, run, resume=True, on_step=lambda stage, step: crash())
+    scored = experiment.model_copy(update={"evaluation": EvaluationConfig(empty="skip")})  # not what is trained
+    train(scored, run, resume=True, on_step=lambda stage, step: crash())
     assert (run / "float" / "last.safetensors").read_bytes() == before
+    assert read_experiment(run) == scored
 
 
 def test_resume_of_another_config_names_the_key(uninterrupted: tuple[Experiment, Path]) -> None:

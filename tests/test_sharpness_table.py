@@ -76,9 +76,19 @@ def test_pairs_are_by_seed_and_the_last_validation_counts(tmp_path: Path, table_
     interval = f"+2.00 ({2 - half:+.2f} to {2 + half:+.2f})"
     assert f"| W2A2 | cell | mean of 3 | **91.00** | saq | **93.00** | **{interval}** |" in found.out
     assert "| W2A2 | mean | mean of 3 | **70.50** | saq | **71.50** |" in found.out
+    assert "Intervals that leave 0 out: none." in found.out  # three seeds, +1 to +3 points
     assert "one float network" in found.out
     assert "half (not finished)" in found.out and "lonely (no plain run" in found.out
     assert "w4 (no other method" in found.out and "W4A4" not in found.out
+
+
+def test_a_difference_beyond_its_interval_is_named(tmp_path: Path, table_of: Table) -> None:
+    runs = [write_run(tmp_path / f"none-{seed}", "none", seed, 0.90 + 0.001 * seed) for seed in range(3)]
+    runs += [write_run(tmp_path / f"saq-{seed}", "saq", seed, 0.88 + 0.002 * seed) for seed in range(3)]
+    assert (
+        "Intervals that leave 0 out: saq below plain at W2A2, cell; saq below plain at W2A2, mean."
+        in table_of(*runs).out
+    )
 
 
 def test_no_pair_and_doubles_are_errors(tmp_path: Path, table_of: Table) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import start as start_command
+from commands import unetq
 from gm_trees import affine, cord_volume, save
 from small_runs import assert_same_tensors, tensors
-from sweep_runs import TINY, FakeRuns, asked
-from test_cli import start as start_command
-from test_cli import unetq
+from sweep_runs import FakeRuns, asked, write_config
 
 from unetq.config import load_experiment
 from unetq.errors import ConfigError, OutputError
@@ -29,9 +29,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    path = tmp_path / "my.yaml"
-    path.write_text(yaml.safe_dump(TINY))
-    return str(path)
+    return write_config(tmp_path)
 
 
 def test_a_sweep_and_the_same_again(config: str, tmp_path: Path) -> None:

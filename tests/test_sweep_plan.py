@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import unetq
 from gm_trees import affine, cord_volume, save
-from sweep_runs import TINY, finish, names
-from test_cli import unetq
+from sweep_runs import finish, names, write_config
 
 from unetq.errors import ConfigError, DataError
 from unetq.experiment import Experiment
@@ -20,9 +20,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    path = tmp_path / "my.yaml"
-    path.write_text(yaml.safe_dump(TINY))
-    return str(path)
+    return write_config(tmp_path)
 
 
 def test_bits() -> None:

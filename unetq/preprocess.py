@@ -73,8 +73,10 @@ def volume_moments(volume: NDArray[Any], spacing: Sequence[float], preprocessing
     """
     if preprocessing.normalize != "zscore" or preprocessing.over != "volume":
         return None
-    values = np.asarray(volume, dtype=np.float32)
-    return moments_of(resample(values, network_size(values.shape[2:], spacing, preprocessing)))
+    size = network_size(volume.shape[2:], spacing, preprocessing)
+    if size == volume.shape[2:] and np.can_cast(volume.dtype, np.float32):
+        return moments_of(volume)  # all its values are float32 values: no copy
+    return moments_of(resample(volume, size))
 
 
 def neighbours(index: int, slices: int, context: int) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
 FEWEST = 3
@@ -64,7 +64,7 @@ def t_interval(values: Sequence[float]) -> Interval:
     data = np.asarray(values, np.float64)
     if len(data) < 2:
         return Interval(None, None, "")
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(data) - 1) * data.std(ddof=1) / np.sqrt(len(data)))
+    half = float(special.stdtrit(len(data) - 1, (1 + CONFIDENCE) / 2) * data.std(ddof=1) / np.sqrt(len(data)))
     return Interval(float(data.mean()) - half, float(data.mean()) + half, "t")
 
 

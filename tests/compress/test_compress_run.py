@@ -1,7 +1,6 @@
 """`unetq compress` on the phantom: budgets met to the byte, or refused with nothing written."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from compress_runs import fit, float_run
 from unetq import cli
 from unetq.compress.options import parse_widths
 from unetq.compress.record import describe
-from unetq.errors import BudgetError, CheckpointError, ConfigError, DataError, OutputError, UnetqError
 from unetq.export.modelfile import encode, load
 from unetq.export.program import ModelMeta
 from unetq.runtime import Runtime
-from unetq.samples import Samples
 from unetq.verify import verify
 
 
@@ -90,81 +87,6 @@ def test_memory_and_latency_limits(source: Path, tmp_path: Path) -> None:
 def test_other_sources_of_sensitivity(source: Path, tmp_path: Path, by: str) -> None:
     record = fit(source, tmp_path / "out", target_size="8.9KB", by=by)
     assert record["by"] == by and record["chosen"]["measured"]["size"] <= 8900
-
-
-@pytest.mark.parametrize(
-    ("wishes", "message"),
-    [
-        ({"target_size": "1KB"}, "--target-size cannot be met by any choice of bits"),
-        ({"max_memory": "1KB"}, "--max-memory cannot be met"),
-        ({"target_size": "1KB", "max_memory": "1KB"}, "nearest point has size .* of the limit.*memory"),
-        ({"max_latency": "1us"}, "--max-latency cannot be met"),
-        ({"min_dice": ("cell=0.9999",)}, "float network itself reaches"),
-    ],
-)
-def test_what_cannot_be_is_refused(source: Path, tmp_path: Path, wishes: dict[str, Any], message: str) -> None:
-    with pytest.raises(BudgetError, match=message):
-        fit(source, tmp_path / "out", **wishes)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_dice_that_no_small_file_keeps_is_refused_with_the_one_that_does(source: Path, tmp_path: Path) -> None:
-    least = fit(source, tmp_path / "least", target_size="1MB", widths=(2,))["chosen"]["measured"]["size"]
-    with pytest.raises(BudgetError, match=r"misses max-dice-drop by .* smallest file found that keeps the Dice has"):
-        fit(source, tmp_path / "out", target_size=f"{int(least) + 64}B", max_dice_drop=0.0001)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({}, ConfigError, "no budget"),
-        ({"target_size": "many"}, ConfigError, "--target-size"),
-        ({"target_size": "8.9KB", "effort": "weeks"}, ConfigError, "effort"),
-        ({"target_size": "8.9KB", "by": "guess"}, ConfigError, "choose one of"),
-        ({"target_size": "8.9KB", "widths": (0, 4)}, ConfigError, "1 to 8"),
-        ({"target_size": "8.9KB", "settings": {"weight_bits": 4}}, ConfigError, "compress itself"),
-        ({"target_size": "8.9KB", "settings": {"method": "bnn"}}, ConfigError, "fixed or lsq"),
-        ({"min_dice": ("liver=0.5",)}, ConfigError, "membrane, cell"),
-    ],
-)
-def test_bad_options_are_named(
-    source: Path, tmp_path: Path, options: dict[str, Any], error: type[UnetqError], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        fit(source, tmp_path / "out", **options)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_checkpoint_without_a_float_parent(made: Path, tmp_path: Path) -> None:
-    alone = tmp_path / "in" / "low.safetensors"
-    alone.parent.mkdir()
-    shutil.copy(made / "quant" / "best.safetensors", alone)
-    with pytest.raises(CheckpointError, match="not of a float one"):
-        fit(alone, tmp_path / "out", target_size="8.9KB")
-    with pytest.raises(CheckpointError):
-        fit(tmp_path / "nowhere", tmp_path / "out", target_size="8.9KB")
-    assert [p.name for p in tmp_path.iterdir()] == ["in"]
-
-
-def test_a_full_folder_is_not_touched(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "note").write_text("mine")
-    with pytest.raises(OutputError, match="not empty"):
-        fit(source, tmp_path, target_size="8.9KB")
-    assert [p.name for p in tmp_path.iterdir()] == ["note"]
-
-
-def test_validation_slices_that_were_trained_on(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unetq.compress import source as module
-
-    real = module.load_split
-    monkeypatch.setattr(module, "load_split", lambda experiment, split: real(experiment, "train"))
-    with pytest.raises(DataError, match="was trained on"):
-        fit(source, tmp_path / "out", target_size="8.9KB")
-    monkeypatch.setattr(module, "load_split", lambda experiment, split: Samples())
-    with pytest.raises(DataError, match="0 slices"):
-        fit(source, tmp_path / "out", target_size="8.9KB")
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_line(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

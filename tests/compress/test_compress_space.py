@@ -117,6 +117,23 @@ def test_tensors_that_share_a_grid_are_one_variable(bench: Workbench) -> None:
     assert shared and all(bench.space.reads[layer] == tensor for tensor, names in shared.items() for layer in names)
 
 
+def test_what_only_an_upsampling_reads_has_a_width_too(bench: Workbench) -> None:
+    """Of its own, by the operation's name in the config: the program has it, and all widths are taken."""
+    only = {tensor: names for tensor, names in bench.space.readers.items() if all(n.startswith("#") for n in names)}
+    assert only and all(set(names) <= set(bench.space.reads) for names in only.values())
+    name = next(iter(only))
+    assert bench.space.choices[TENSOR, name] == WIDTHS
+    narrow = bench.space.nearest(8).having((TENSOR, name), 3)
+    made = {t.name: t.grid.bits for t in bench.program(narrow).tensors if t.grid is not None}
+    assert made[name] == 3 and sorted(made.values())[1] == 8
+    entry = next(e for e in bench.space.layers(narrow) if e["pattern"] == only[name][0])
+    assert entry == {"pattern": only[name][0], "act_bits": 3}
+    with pytest.raises(ConfigError, match="only convolutions have weights"):
+        LayerSettings("#upsample_linear0", weight_bits=4)
+    with pytest.raises(ConfigError, match="matches no convolution"):
+        bench_of(build_network("paper", {"widths": [4, 8]}).eval(), layers=[LayerSettings("#add7", act_bits=4)])
+
+
 def test_float_layers_have_no_width() -> None:
     torch.manual_seed(3)
     bench = bench_of(build_network("paper", {"widths": [4, 8]}).eval(), float_layers=("head", "encoder.0.0"))

@@ -9,7 +9,10 @@ from compress_runs import fit, float_run
 
 from unetq.compress import deliver, finetune, options
 from unetq.compress.job import Job
+from unetq.compress.latency import layer_times
 from unetq.compress.options import Effort
+from unetq.compress.workbench import Packed
+from unetq.export.modelfile import load
 from unetq.quant.network import QuantNet
 
 
@@ -29,6 +32,22 @@ def test_fine_tuning_of_what_was_chosen(source: Path, tmp_path: Path, monkeypatc
     monkeypatch.setitem(options.EFFORTS, "hour", replace(level, steps=3, polish=0, tuning=1))
     record = fit(source, tmp_path / "safe", max_dice_drop=1.0, effort="hour")
     assert record["float"]["mean_dice"] - record["chosen"]["mean_dice"] <= 0.01  # tuned or not, it is kept
+
+
+def test_all_that_was_predicted_is_true_of_the_final_file(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = Effort(2, 1, 1, tuning=4, attempts=1, slack=100.0)
+    monkeypatch.setitem(options.EFFORTS, "hour", level)
+    wishes = {"max_dice_drop": 90.0, "max_memory": "1MB", "max_latency": "10s"}
+    record = fit(source, tmp_path / "out", effort="hour", widths=(2, 8), **wishes)
+    predicted, model = record["chosen"]["predicted"], tmp_path / "out" / "model.uqm"
+    assert predicted["size"] == model.stat().st_size
+    with Packed(*load(model)) as packed:
+        assert predicted["memory"] == packed.arena_bytes((48, 48))
+        ratios = [layer_times(packed, (48, 48), 20)[1] / predicted["latency"] for _ in range(3)]
+    assert min(abs(ratio - 1.0) for ratio in ratios) <= 0.15, ratios  # the best: what else runs here disturbs some
+    assert record["chosen"]["modelled"]["latency"] == pytest.approx(predicted["latency"], rel=0.5)
 
 
 def test_time_that_is_left_is_used(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

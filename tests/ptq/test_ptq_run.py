@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from commands import unetq
 from small_runs import small
 
 from unetq import checkpoint as checkpoints
-from unetq import cli
 from unetq.errors import CheckpointError, ConfigError, DataError, OutputError, UnetqError
 from unetq.evaluate import evaluate
 from unetq.export.modelfile import load
@@ -274,29 +273,20 @@ def test_the_foreground_counts_as_much_as_the_rest() -> None:
     assert 0.4 < np.mean([place // 25 == 4 and place % 25 in cells for place in coarse]) < 0.65
 
 
-def test_the_command(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unetq(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unetq", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out, err
-
+def test_the_command(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [write(tmp_path / f"{i}.tif", noise(48, 48)) for i in range(2)]
     options: list[object] = ["--weight-bits", 4, "--act-bits", 6, "--samples", 2, "--equalize"]
     code, out, err = unetq(
-        "ptq", source, *options, "--images", *files, "-o", tmp_path / "out", "--set", "quant.last_bits=6"
+        capsys, "ptq", source, *options, "--images", *files, "-o", tmp_path / "out", "--set", "quant.last_bits=6"
     )
     assert code == 0 and "W4A6, fixed" in out and "equalize left out" in out and "calibrating on 2 crops of 2" in err
     assert open_run(tmp_path / "out").experiment.quant.last_bits == 6
     assert json.loads((tmp_path / "out" / "run.json").read_text())["command"].startswith("unetq ptq")
-    code, out, err = unetq("ptq", source, "--images", tmp_path / "none.tif", "-o", tmp_path / "other")
+    code, out, err = unetq(capsys, "ptq", source, "--images", tmp_path / "none.tif", "-o", tmp_path / "other")
     assert (
         (code, out) == (3, "") and err.count("error: ") == 1 and "none.tif" in err and not (tmp_path / "other").exists()
     )
-    code, _, err = unetq("ptq", source, "--range", "max", "-o", tmp_path / "other")
+    code, _, err = unetq(capsys, "ptq", source, "--range", "max", "-o", tmp_path / "other")
     assert code == 2 and "minmax" in err
-    code, _, err = unetq("ptq", source, "--set", "train.lr=1", "-o", tmp_path / "other")
+    code, _, err = unetq(capsys, "ptq", source, "--set", "train.lr=1", "-o", tmp_path / "other")
     assert code == 2 and "section quant" in err

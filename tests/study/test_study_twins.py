@@ -42,10 +42,14 @@ def test_the_model_holds_on_a_quadratic() -> None:
     mean, error = found["uniform"]["mean"], found["uniform"]["error"]
     assert abs(mean - exact) < 4 * error and 4 * error < 0.1 * exact
     assert found["uniform"]["draws"] == 24
+    gradient = [w.detach() * d + 3 for d, w in zip((1.0, 4.0), before, strict=False)]
+    spread = math.sqrt(sum(float((g * steps[n]).square().sum()) for n, g in zip("ab", gradient, strict=True)) / 12)
+    assert found["predicted_spread"] == pytest.approx(spread, rel=1e-5)
+    assert found["uniform"]["spread"] == pytest.approx(spread, rel=0.35)
     assert found["layers"]["a"]["trace"] == pytest.approx(300.0)
     assert found["layers"]["b"]["predicted"] == pytest.approx(4 * 100 * 0.1 / 24)
     assert found["layers"]["b"]["step"] == pytest.approx(math.sqrt(0.05)) and set(found["layers"]) == {"a", "b"}
-    assert found["beyond"] == 0.0 and found["variance"] == pytest.approx(1.0, rel=0.15)
+    assert found["variance"] == pytest.approx(1.0, rel=0.15)
     assert all(torch.equal(a, b) for a, b in zip(before, surface.weights, strict=True))
 
 
@@ -61,7 +65,8 @@ def test_rounding_is_measured_at_the_rounded_weights() -> None:
 def test_pairs_take_the_slope_out() -> None:
     steps = [torch.full((20, 15), 0.2), torch.zeros(100, 2), torch.zeros(100)]
     flat, steep = (noise_rises(quadratic(slope)[0], steps, 4, 2) for slope in (0.0, 30.0))
-    torch.testing.assert_close(flat, steep, rtol=2e-3, atol=1e-4)
+    torch.testing.assert_close(flat.mean(dim=1), steep.mean(dim=1), rtol=2e-3, atol=2e-3)
+    assert steep.std() > 10 * flat.std()
     assert torch.equal(flat, noise_rises(quadratic()[0], steps, 4, 2))
     assert not torch.equal(flat, noise_rises(quadratic()[0], steps, 4, 3))
 
@@ -74,15 +79,6 @@ def test_what_the_bound_needs_of_the_steps() -> None:
     assert found["square"] == pytest.approx(300 * 0.04 + 100 * 0.1)
     quantised = torch.cat([w.detach().reshape(-1) for w in surface.weights[:2]])
     assert found["norm"] == pytest.approx(float(quantised.norm()), rel=1e-5)
-
-
-def test_saturated_weights_are_counted() -> None:
-    surface, rounded, steps = quadratic()
-    rounded["a"] = rounded["a"].clamp(-1.0, 1.0)
-    far = int((surface.weights[0].detach().abs() > 1.1).sum())
-    found = compare(surface, rounded, steps, draws=2, probes=2, seed=1)
-    assert far > 0 and found["beyond"] == pytest.approx(far / 500)
-    assert found["variance"] > 1.5
 
 
 def small(method: str = "lsq", bits: int = 3, act_bits: int = 4) -> tuple[QuantNet, list[Tensor], list[Tensor]]:
@@ -101,11 +97,26 @@ def test_a_whole_network(method: str) -> None:
     state = {name: value.clone() for name, value in q.state_dict().items()}
     found = measure_twins(q, images, labels, LOSS, draws=4, probes=4, seed=2)
     assert all(torch.equal(state[name], value) for name, value in q.state_dict().items())
-    at, there = (loss_surface(q, images, labels, LOSS, rounded=rounded).loss() for rounded in (False, True))
-    assert found["loss"] == at and found["rounding"] == pytest.approx(there - at, abs=1e-7)
+    latent, there = (loss_surface(q, images, labels, LOSS, rounded=rounded).loss() for rounded in (False, True))
+    assert found["loss"] == pytest.approx(latent + found["clipping"], abs=1e-7)
+    assert found["loss"] + found["rounding"] == pytest.approx(there, abs=1e-7)
     assert found["uniform"]["error"] > 0 and found["predicted_error"] > 0 and 0.5 < found["variance"] < 2
     assert sum(layer["predicted"] for layer in found["layers"].values()) == pytest.approx(found["predicted"])
     assert found == measure_twins(q, images, labels, LOSS, draws=4, probes=4, seed=2)
+
+
+def test_weights_beyond_the_grid_are_clipped_first() -> None:
+    """What lies beyond is no rounding error: neither the noise nor the rounding is measured there."""
+    q, images, labels = small()
+    home = measure_twins(q, images, labels, LOSS, draws=2, probes=2)
+    with torch.no_grad():
+        for name in weight_steps(q):
+            weight = q.tensor(name).view(-1)
+            weight[int(weight.abs().argmax())] *= 50
+    found = measure_twins(q, images, labels, LOSS, draws=2, probes=2)
+    assert found["beyond"] * found["steps"]["weights"] >= 4
+    assert abs(found["clipping"]) > 10 * abs(home["clipping"]) and found["variance"] < 1.5
+    assert found["loss"] == pytest.approx(home["loss"], rel=0.05)
 
 
 @pytest.mark.parametrize("method", ["lsq", "fixed"])
@@ -124,7 +135,7 @@ def test_steps_are_those_between_levels(method: str) -> None:
 
 def test_levels_without_one_step_are_refused() -> None:
     q, images, labels = small("codebook")
-    with pytest.raises(UnsupportedError, match=r"weight are codebook: .*use quant.method"):
+    with pytest.raises(UnsupportedError, match=r"use .*method lsq"):
         measure_twins(q, images, labels, LOSS)
     with pytest.raises(ConfigError, match="draws = 1"):
         measure_twins(q, images, labels, LOSS, draws=1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import DataOption, JsonOption, command_line, quant_settings, tell
+from .shared import DataOption, JsonOption, QuantOption, command_line, quant_settings, tell
 
 
 def ptq(
@@ -31,9 +31,7 @@ def ptq(
     samples: Annotated[int, typer.Option(min=1, help="Crops to calibrate on.")] = 16,
     iterations: Annotated[int, typer.Option(min=1, help="Of AdaRound, a layer.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Other keys of the section quant.")
-    ] = None,
+    settings: QuantOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,9 +66,7 @@ def compress(
     by: Annotated[str, typer.Option(help="Sensitivity: divergence, loss or hessian.")] = "divergence",
     samples: Annotated[int | None, typer.Option(min=1, help="Crops to measure on; by default the effort's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Other keys of the section quant.")
-    ] = None,
+    settings: QuantOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,6 +10,9 @@ import typer
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data set.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="Where to write.")]
+QuantOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Other keys of the section quant.")
+]
 
 
 def command_line() -> str:

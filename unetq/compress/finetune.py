@@ -21,8 +21,8 @@ from .search import Search
 from .space import Allocation
 from .tune import tune
 
-SMALLER, LARGER = 0.8, 7 / 6
-"""The next size, where only one side of the border is known."""
+SMALLER, BOLDLY, LARGER = 0.8, 0.65, 7 / 6
+"""The next size, where only one side of the border is known; boldly where a file is as good as float."""
 NEAR = 0.02  # sizes that lie nearer than this share are alike
 
 
@@ -85,7 +85,7 @@ class FineTuning:
             return None
         else:
             known = lost or self.job.size.predict(planner.space.nearest(1))
-            size = max(round(math.sqrt(known * best.size)), 0 if lost else round(best.size * SMALLER))
+            size = max(round(math.sqrt(known * best.size)), 0 if lost else round(best.size * self._step(best)))
             found = planner.plan(size) if size < best.size * (1 - NEAR) else None
         if found is None:
             return None
@@ -94,6 +94,9 @@ class FineTuning:
             return None
         self.search.look(found)
         return self.job.polished(self.search, found)
+
+    def _step(self, best: Tuned) -> float:
+        return BOLDLY if best.result.mean >= self.job.reference.mean else SMALLER
 
     def _time_for(self, steps: int) -> bool:
         """Whether a fine-tuning of so many steps would end in time, by how long those before took."""

@@ -11,8 +11,8 @@ The model of a layer with weights of w bits that reads a bits and writes o bits 
     seconds = T(w, a) + G(o) - G(a)
 
 T is measured with all tensors at a bits, so it holds what writing a bits takes, G(a). G, which counts where channels
-are few, comes from images whose tensors have either 8 or o bits, drawn at random: of a layer that reads 8 and writes o
-bits the difference to T(w, 8) is G(o), of one that reads o and writes 8 bits the difference to T(w, o) is -G(o). What
+are few, comes from images whose tensors have either 8 or o bits, mixed: of a layer that reads 8 and writes o bits the
+difference to T(w, 8) is G(o), of one that reads o and writes 8 bits the difference to T(w, o) is -G(o). What
 is chosen is measured as a whole in any case (``planner``).
 """
 
@@ -100,8 +100,8 @@ def _timed(run: Callable[[], object]) -> float:
     return time.thread_time() - began
 
 
-WRITES = 3
-"""Images with tensors of two widths that are measured for each width."""
+WRITES, DRAWS = 3, 64
+"""Images with tensors of two widths that are measured for each width, and those that they are chosen from."""
 
 
 @dataclass
@@ -144,11 +144,8 @@ class LatencyModel:
             return layer_times(packed, self.size)[0]
 
     def _measure_writes(self, bits: int, widest: int, weight_bits: int) -> None:
-        space, rng = self.bench.space, random.Random(bits)
-        pair = (space.uniform(weight_bits, bits), space.uniform(weight_bits, widest))
         found: dict[str, list[float]] = {}
-        for _ in range(WRITES):
-            mixed = Allocation({v: (rng.choice(pair) if v[0] == TENSOR else pair[0])[v] for v in space.choices})
+        for mixed in self._mixed(bits, widest, weight_bits):
             for name, seconds in self._times(mixed).items():
                 read, written = self._widths(name, mixed)[1], self._written(name, mixed)
                 if (read, written) == (widest, bits):
@@ -157,6 +154,24 @@ class LatencyModel:
                     found.setdefault(name, []).append(self.tables[name][self._widths(name, mixed)] - seconds)
         for name, each in found.items():
             self.writes.setdefault(name, {})[bits] = float(np.mean(each))
+
+    def _mixed(self, bits: int, widest: int, weight_bits: int) -> list[Allocation]:
+        """Tensors of two widths, so that as many layers as can be read one and write the other, all of them in turn."""
+        space, rng = self.bench.space, random.Random(bits)
+        pair = (space.uniform(weight_bits, bits), space.uniform(weight_bits, widest))
+        drawn = [
+            Allocation({v: (rng.choice(pair) if v[0] == TENSOR else pair[0])[v] for v in space.choices})
+            for _ in range(DRAWS)
+        ]
+        seen = dict.fromkeys(self.tables, 0)
+        chosen = []
+        for _ in range(WRITES):
+            told = [[n for n in seen if {self._widths(n, a)[1], self._written(n, a)} == {bits, widest}] for a in drawn]
+            best = max(range(DRAWS), key=lambda i: sum(2.0 ** -seen[n] for n in told[i]))
+            chosen.append(drawn[best])
+            for name in told[best]:
+                seen[name] += 1
+        return chosen
 
     def record(self) -> dict[str, float]:
         """All that was measured, as ``measured.json`` keeps it."""

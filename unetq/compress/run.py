@@ -59,7 +59,7 @@ def compress(
         raise ConfigError(f"sensitivity by {by!r}: choose one of {', '.join(SOURCES)}.")
     level = EFFORTS[effort]
     check_out(out)
-    start = open_start(source, settings or {}, Options(seed=seed), samples or level.samples, data)
+    start = open_start(source, settings or {}, Options(seed=seed), level.samples if samples is None else samples, data)
     budget = wishes.budget(start.spec.labels)
     job = Job(start, budget, level, out, tuple(widths), by, tell)
     search, chosen = job.choose()

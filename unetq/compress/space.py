@@ -128,7 +128,7 @@ def find_space(q: QuantNet, widths: Sequence[int]) -> Space:
                 grids[group, bits] = grid
     choices = {(WEIGHT, name): _widths(name, weights, refused) for name in layers}
     choices |= {(TENSOR, name): found for name in readers if (found := _widths(name, grids, {})) and len(found) > 1}
-    if not choices:
+    if not layers or not choices:
         raise UnsupportedError("no layer of this network can have a width: float_layers keeps all; drop some of it.")
     tensors = {name: readers[name] for kind, name in choices if kind == TENSOR}
     reads = {layer: tensor for tensor, names in tensors.items() for layer in names}

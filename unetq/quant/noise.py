@@ -4,16 +4,17 @@ Q is a quantiser, s its step, c = clip(w, low s, high s) what it rounds, and k(t
 the low-bit steps (``NoiseSettings.strength``). Every step a quantised weight is, drawn anew:
 
     uniform       c + k s u, u in U(-1/2, 1/2)      rounding's error as independent noise of the same variance, s^2/12:
-                                                    QReg's model (Askari-Hemmat et al. 2022, arXiv 2206.12372), the
+                                                    QReg's model (AskariHemmat et al. 2022, arXiv 2206.12372), the
                                                     pseudo noise of DiffQ (Defossez et al. 2021, arXiv 2104.09987)
-    quant_noise   Q(w) with probability k, else w   Fan et al. 2020, arXiv 2004.07320, eq. 5 and 7 (scalar case); of
-                                                    activations QDrop (Wei et al. 2022, arXiv 2203.05740)
+    quant_noise   Q(w) with probability k, else w   Fan et al. 2020, arXiv 2004.07320 (scalar case); of activations
+                                                    as in QDrop (Wei et al. 2022, arXiv 2203.05740)
     tempering     Q(w) + k (c - Q(w)) u, u in U(-1, 1)   noise as large as the error that rounding makes, decaying:
                                                     after Wang et al. 2022, arXiv 2212.05603, whose learned scale of
                                                     the gradient is left out
 
 Gradients: "uniform" is smooth, 1 to w inside the range and 0 outside, and s learns from ``u`` inside and ``low + u`` or
-``high + u`` outside as LSQ's does from ``round(w/s) - w/s``, low and high. "quant_noise" is exact for what is not
+``high + u`` outside as LSQ's does from ``round(w/s) - w/s``, low and high (that the scale hears of the noise is what
+noise-based training needs: Qiu et al. 2023, RAND, arXiv 2305.15536). "quant_noise" is exact for what is not
 rounded and Q's own for the rest. "tempering" has Q's own: its noise is a constant.
 
 Quantisers take part without knowing, through forward hooks that act in training mode only. All draws follow from
@@ -129,10 +130,12 @@ class _Hook:
         generator = self.noise.generator(self.place, value.device, again=isinstance(quantizer, ActivationQuantizer))
         if kind == "quant_noise":
             return rules.partly(value, rounded, strength, self.blocks, self.axes, generator)
-        cell = quantizer.unrounded(value)
         if kind == "tempering":
-            error = (value if cell is None else cell.value).detach() - rounded.detach()
+            with torch.no_grad():
+                cell = quantizer.unrounded(value)
+                error = (value if cell is None else cell.value) - rounded
             return rules.tempered(rounded, error, strength, generator)
+        cell = quantizer.unrounded(value)
         assert cell is not None  # add_noise has seen to it
         return rules.uniform(cell, strength, generator).to(value.dtype)
 

@@ -28,7 +28,7 @@ Pair = tuple[float | None, float | None]  # mean Dice, and mean change against f
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: its run, how many cases, of which sites (or volumes), class -> (mean Dice, mean change against float)."""
+    """One fold: its run, how many cases, of which sites (or volumes), class -> (mean Dice, mean change from float)."""
 
     run: str
     number: int
@@ -112,7 +112,7 @@ def _gather(members: list[tuple[int, Group, Row]]) -> Validation:
             len(_cases(row, group.labels[0])),
             _where(row),
             {label: _means(scores[label][i]) for label in scores},
-        )  # fmt: skip
+        )
         for i, (fold, _, row) in enumerate(members)
     ]
     pooled = {

@@ -1,6 +1,7 @@
 """The report's tables as Markdown, for notes and issues."""
 
 from . import published as paper
+from .compressed import Compressed
 from .folds import validations
 from .left_out import left_out
 from .memory import COLUMNS, memory_rows
@@ -36,6 +37,10 @@ def markdown(groups: list[Group], title: str) -> str:
         parts.append(FOLDS_DIFFER)
     for group in groups:
         parts += _group(group)
+    runs = {row.run.name: row.run for group in groups for row in group.rows}
+    for name, run in runs.items():
+        if run.compressed is not None:
+            parts += _compressed(name, run.compressed)
     return "\n\n".join(parts) + "\n"
 
 
@@ -80,12 +85,37 @@ def _group(group: Group) -> list[str]:
             [row.name, *map(bytes_text, row.values), milliseconds(row.latency.seconds if row.latency else None)]
             for row in memory
         ]
-        parts += ["### Memory and speed", markdown_table(["network", *(title for _, title, _ in COLUMNS), "latency"], rows)]
+        parts += [
+            "### Memory and speed",
+            markdown_table(["network", *(title for _, title, _ in COLUMNS), "latency"], rows),
+        ]
     skipped = left_out([row.run for row in group.rows], group.split)
     if skipped:
         told = [f"{item.case} ({', '.join(item.splits)}): {item.reason}" for item in skipped]
         parts += ["### Left out", "\n".join(f"- {plain(text)}" for text in told)]
     return parts
+
+
+def _compressed(name: str, found: Compressed) -> list[str]:
+    head = ["bits", "file", "memory", "latency", "Dice before", "after", "steps", "budget"]
+    rows = []
+    for point in found.points:
+        takes, kept = point.takes, "inside" if point.inside else "missed"
+        rows.append(
+            [
+                f"{point.bits.short}{' (chosen)' if point.is_chosen else ''}", bytes_text(takes.size),
+                bytes_text(takes.memory), milliseconds(takes.latency), percent(point.before), percent(point.after),
+                str(point.steps or "–"), kept,
+            ]
+        )  # fmt: skip
+    widths = {"weights": found.chosen.bits.weight, "activations": found.chosen.bits.tensor}
+    told = [f"{kind} " + ", ".join(f"{key} {bits}" for key, bits in each.items()) for kind, each in widths.items()]
+    return [
+        f"## Bits under a budget: {plain(name)}",
+        f"Budget: {plain('; '.join(found.limits))}. Float: Dice {percent(found.float_.mean_dice)}.",
+        markdown_table(head, rows),
+        "Chosen: " + plain("; ".join(told)) + ".",
+    ]
 
 
 def _row(group: Group, row: Row) -> list[str]:

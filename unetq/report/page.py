@@ -10,6 +10,7 @@ from .anonymous import without_names
 from .casetable import case_table
 from .charts import training_curves
 from .folds import validations
+from .frontier import frontier_plot
 from .left_out import left_out
 from .memory import COLUMNS, memory_rows
 from .overlays import shown_cases
@@ -107,6 +108,7 @@ def _run_section(
         "run": run,
         "parts": parts,
         "open": count <= MANY_RUNS,
+        "frontier": None if run.compressed is None else frontier_plot(run.compressed),
         "curves": training_curves(run.history, run.metrics.labels),
         "stages": {point.stage for point in run.history},
         "facts": _facts(run),

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..errors import CheckpointError
+from .compressed import Compressed
 from .layers import Layers
 from .schema import HistoryPoint, Metrics
 
@@ -25,7 +26,7 @@ class Run:
         name: the folder's own (a folder can be moved after its run), unique among the runs of one report.
         facts: ``run.json`` (versions, seed, command, seconds), empty where absent.
         config: ``config.yaml`` as text, empty where absent.
-        layers: ``layers.json``, None where absent.
+        layers: ``layers.json``, None where absent. compressed: ``compress.json``, None where absent.
         names: of an anonymous run: what stands for an id -> the id, as the files of the folder are called; else None.
     """
 
@@ -36,6 +37,7 @@ class Run:
     config: str
     history: tuple[HistoryPoint, ...]
     layers: Layers | None = None
+    compressed: Compressed | None = None
     names: Mapping[str, str] | None = None
 
     def stored(self, name: str) -> str:
@@ -101,7 +103,7 @@ def load_run(folder: Path) -> Run:
             f"{metrics_path} holds no evaluation; a report needs one. Make it with: unetq evaluate {folder}"
         )
     facts_path, config_path, history_path = folder / "run.json", folder / "config.yaml", folder / "history.jsonl"
-    layers_path = folder / "layers.json"
+    layers_path, compressed_path = folder / "layers.json", folder / "compress.json"
     return Run(
         folder=folder,
         name=folder.resolve().name,
@@ -110,6 +112,9 @@ def load_run(folder: Path) -> Run:
         config=_read(config_path, str) if config_path.exists() else "",
         history=_read_history(history_path) if history_path.exists() else (),
         layers=_validate(layers_path, Layers, _read(layers_path, _parse_object)) if layers_path.exists() else None,
+        compressed=_validate(compressed_path, Compressed, _read(compressed_path, _parse_object))
+        if compressed_path.exists()
+        else None,
     )
 
 

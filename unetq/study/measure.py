@@ -22,6 +22,8 @@ from .train import DONE, ELSEWHERE, FAILED, INTERRUPTED, LOCKS, RUNS, WAITING, i
 from .twins import measure_twins
 
 SCHEMA = 1
+FORM = 1
+"""Raised with every change of what a measure gives, so that runs are measured anew."""
 RECORD = "study.json"
 Tell = Callable[[str], None]
 
@@ -37,12 +39,12 @@ class Measures:
     """
 
     crops: int = 8
-    rho: float = 0.05
-    adaptive_rho: float = 0.5
-    steps: int = 3
-    probes: int = 8
-    products: int = 10
-    draws: int = 4
+    rho: float = 0.02
+    adaptive_rho: float = 0.25
+    steps: int = 5
+    probes: int = 16
+    products: int = 20
+    draws: int = 32
     confidence: float = 0.05
     seed: int = 0
 
@@ -178,7 +180,7 @@ def _surface(bench: Bench, trained: Trained, run: StudyRun, measures: Measures) 
 
 
 def _settings(measures: Measures) -> dict[str, Any]:
-    return {**asdict(measures), "distortions": {name: list(strengths) for name, strengths in DISTORTIONS.items()}}
+    return {"form": FORM, **asdict(measures), "distortions": {name: list(strengths) for name, strengths in DISTORTIONS.items()}}
 
 
 def record_of(out: Path, run: StudyRun, measures: Measures) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from ...report.places import shown_command, shown_config
 from ...report.units import probability
 from . import figures
 from .charts import by_bits, legend
-from .claims import claims_of
+from .claims import Claim, claims_of
 from .figures import Figure
 from .markdown import markdown
 from .record import TITLES, Study, read_study
@@ -42,26 +42,27 @@ def write_page(folder: Path) -> Path:
         OutputError: the folder cannot be written.
     """
     study = read_study(Path(folder))
-    page, text = render(study), markdown(study)
+    claims = claims_of(study)
+    page, text = render(study, claims), markdown(study, claims)
     write_text(Path(folder) / "study.md", text)
     write_text(Path(folder) / "study.html", page)
     return Path(folder) / "study.html"
 
 
-def render(study: Study) -> str:
+def render(study: Study, claims: tuple[Claim, ...]) -> str:
     """The page as text."""
     templates = shell.environment("unetq.study.page")
     templates.filters |= {"probability": probability, "verdict_text": verdict_text, "two_lines": _two_lines}
     return templates.get_template("study.html.j2").render(
         title=heading(study),
         study=study,
-        claims=claims_of(study),
-        conclusion=conclusion(study),
+        claims=claims,
+        conclusion=conclusion(study, claims),
         parts=[part for part in _parts(study) if part.charts],
         legend=legend(study),
         titles=TITLES,
         tables=tables_of(study),
-        glance=glance(study),
+        glance=glance(study, claims),
         command=shown_command(study.record.command),
         config=shown_config(yaml.safe_dump(study.record.config, sort_keys=False)),
         settings=shown_config(yaml.safe_dump(study.record.settings, sort_keys=False)),
@@ -74,7 +75,7 @@ def _parts(study: Study) -> list[Plots]:
     return [
         _by_bits(study, "gap", "Loss, Dice and the gap", figures.LOSS_GAP, figures.DICE_GAP, figures.LOSS,
                  figures.DICE, figures.LOSS_TRAIN, figures.DICE_TRAIN),
-        _by_bits(study, "sharpness", "Sharpness", *figures.SHARPNESS, figures.NORM),
+        _by_bits(study, "sharpness", "Sharpness", *figures.SHARPNESS),
         _twins(study),
         _by_bits(study, "robustness", "Robustness", figures.DROP, figures.DISTORTED,
                  *map(figures.drop_of, study.distortions)),
@@ -99,7 +100,7 @@ def _twins(study: Study) -> Plots:
             charts.append(found[0])
             if found[1]:
                 words.append(f"{y.title} against {x.title}: {found[1]} networks with no rise are not in the plot.")
-    for figure in (figures.ROUNDING, figures.UNIFORM, figures.PREDICTED):
+    for figure in (figures.CLIPPING, figures.ROUNDING, figures.UNIFORM, figures.PREDICTED, figures.OFF_NOISE):
         charts += [chart] if (chart := by_bits(study, figure)) is not None else []
     return Plots("twins", "Rounding and noise", tuple(words), tuple(charts))
 

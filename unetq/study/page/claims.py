@@ -7,7 +7,7 @@ import numpy as np
 
 from . import figures
 from .figures import HERE, compact, elsewhere, is_here
-from .findings import Finding, against_float, ordered, predicts, trend, with_interval
+from .findings import Finding, against_float, ordered, predicts, trend, with_interval, within_draws
 from .record import TITLES, Study
 from .statistics import Verdict, holm, mean_of, p_of, sign_verdict, within_verdict
 
@@ -16,7 +16,6 @@ QGEN = "QGen, AskariHemmat et al. 2024, arXiv 2404.11769"
 SAQ = "SAQ, Liu et al. 2021, arXiv 2111.12273"
 MARGIN = 0.005
 """Half a point of Dice: less is no loss."""
-NEAR = "Less than a factor of 2 apart, by |a − b| / (|a| + |b|), supports; so does a positive rank correlation."
 SHARE = 0.2
 """Gaps that differ by less than this share of float's are called alike."""
 
@@ -100,7 +99,7 @@ def _flatter(study: Study) -> Claim:
     found: list[Finding | None] = []
     for arm in study.arms:
         low, high = elsewhere(study, arm)
-        for figure in figures.SHARPNESS:
+        for figure in figures.JUDGED:
             finding = against_float(study, arm, figure, -1)
             if finding is not None and not is_here(low, high):
                 why = f"not judged: the loss there is ×{compact(low)} to ×{compact(high)} of the training loss"
@@ -121,26 +120,32 @@ def _sharper_gap(study: Study) -> Claim:
         "sharper", "The sharper the minimum, the larger the gap.", QGEN,
         "A positive rank correlation with the gap of the loss supports, where p < 0.05 by permutation; arms whose "
         "sharpness is not judged are left out.",
-        _present(ordered(study, figure, figures.LOSS_GAP, arms=arms) for figure in figures.SHARPNESS),
+        _present(ordered(study, figure, figures.LOSS_GAP, arms=arms) for figure in figures.JUDGED),
     )  # fmt: skip
 
 
 def _uniform(study: Study) -> Claim:
-    found = [predicts(study, arm, figures.UNIFORM, figures.ROUNDING) for arm in study.arms]
+    what = "|rise by rounding − mean rise by noise| / spread of single draws of noise"
+    found = [within_draws(study, arm, figures.OFF_NOISE, what) for arm in study.arms]
     found.append(ordered(study, figures.UNIFORM, figures.ROUNDING))
     return Claim(
         "uniform", "Uniform noise of the same variance raises the loss as rounding does.", QREG,
-        NEAR, _present(found),
+        "Rounding is one draw where the model speaks of a mean: within 2 spreads of noise's draws supports, since of "
+        "normal draws one in twenty is beyond; so does a positive rank correlation.",
+        _present(found),
     )  # fmt: skip
 
 
 def _trace(study: Study) -> Claim:
-    pairs = ((figures.PREDICTED, figures.UNIFORM), (figures.PREDICTED, figures.ROUNDING))
-    found = [predicts(study, arm, by, of) for by, of in pairs for arm in study.arms]
-    found.append(ordered(study, figures.PREDICTED, figures.ROUNDING))
+    what = "|rise by rounding − Σ s²/24 · tr H| / spread predicted, |g·s| / √12"
+    found = [predicts(study, arm, figures.PREDICTED, figures.UNIFORM) for arm in study.arms]
+    found += [within_draws(study, arm, figures.OFF_PREDICTED, what) for arm in study.arms]
+    found.append(ordered(study, figures.PREDICTED, figures.UNIFORM))
     return Claim(
         "trace", "s²/24 · tr H predicts the rise of the loss.", QREG,
-        NEAR, _present(found),
+        "Less than a factor of 2 from the mean rise by uniform noise, by |a − b| / (|a| + |b|), supports; so does a "
+        "rise by rounding within 2 spreads, and a positive rank correlation with noise.",
+        _present(found),
     )  # fmt: skip
 
 

@@ -62,7 +62,11 @@ class Figure:
         if value is None:
             return "–"
         shown = self.scale * value
-        return compact(shown) if self.log or self.scale == 1.0 else f"{shown:.2f}".replace("-", "−")
+        return (
+            compact(shown)
+            if self.log or self.scale == 1.0
+            else signed(shown, 2).removeprefix("+").replace("±0", "0.00")
+        )
 
     def difference(self, value: float) -> str:
         """A difference, signed."""
@@ -96,6 +100,10 @@ def _less(value: float, other: float | None) -> float | None:
     return None if other is None else value - other
 
 
+def _off(value: float, mean: float, spread: float | None) -> float | None:
+    return abs(value - mean) / spread if spread else None
+
+
 def drop_of(distortion: str) -> Figure:
     """The same as a figure of its own."""
     return Figure(
@@ -123,10 +131,31 @@ TRACE = Figure(
 EIGENVALUE = Figure(
     "eigenvalue", "top eigenvalue", lambda run: run.sharpness.eigenvalue.value if run.sharpness else None, log=True
 )
+SMOOTHED = Figure(
+    "smoothed",
+    "trace over finite moves",
+    lambda run: run.sharpness.smoothed.value if run.sharpness and run.sharpness.smoothed else None,
+    log=True,
+)
 NORM = Figure("norm", "norm of the weights", lambda run: run.sharpness.norm if run.sharpness else None, log=True)
-SHARPNESS = (ASCENT, ADAPTIVE, TRACE, EIGENVALUE)
+JUDGED = (ASCENT, ADAPTIVE, SMOOTHED)
+"""What finite moves see. Trace and eigenvalue are told beside: a channel of next to no variance makes them large at a
+point, although no move of any use sees it."""
+SHARPNESS = (*JUDGED, TRACE, EIGENVALUE, NORM)
 ROUNDING = Figure("rounding", "rise by rounding", lambda run: run.twin.rounding if run.twin else None, log=True)
 UNIFORM = Figure("uniform", "rise by uniform noise", lambda run: run.twin.uniform.mean if run.twin else None, log=True)
+CLIPPING = Figure("clipping", "rise by clipping to the grid", lambda run: run.twin.clipping if run.twin else None)
+SPREAD = Figure("spread", "spread of single draws", lambda run: run.twin.uniform.spread if run.twin else None, log=True)
+OFF_NOISE = Figure(
+    "off-noise",
+    "rounding off the mean of noise, in spreads of its draws",
+    lambda run: _off(run.twin.rounding, run.twin.uniform.mean, run.twin.uniform.spread) if run.twin else None,
+)
+OFF_PREDICTED = Figure(
+    "off-predicted",
+    "rounding off Σ s²/24 · tr H, in spreads predicted",
+    lambda run: _off(run.twin.rounding, run.twin.predicted, run.twin.predicted_spread) if run.twin else None,
+)
 PREDICTED = Figure("predicted", "Σ s²/24 · tr H", lambda run: run.twin.predicted if run.twin else None, log=True)
 DROP = Figure("drop", "Dice lost, all distortions (points)", drop, 100, 2)
 DISTORTED = Figure(
@@ -158,6 +187,6 @@ def is_here(low: float, high: float) -> bool:
 LOW_ONLY = (ROUNDING, UNIFORM, PREDICTED, NOISE_BOUND)
 """Those that float has none of."""
 ALL = (
-    LOSS_TRAIN, LOSS, LOSS_GAP, DICE_TRAIN, DICE, DICE_GAP, *SHARPNESS, NORM, ROUNDING, UNIFORM, PREDICTED, DISTORTED,
-    DROP, BOUND, NOISE_BOUND,
+    LOSS_TRAIN, LOSS, LOSS_GAP, DICE_TRAIN, DICE, DICE_GAP, *SHARPNESS, CLIPPING, ROUNDING, UNIFORM, SPREAD, PREDICTED,
+    DISTORTED, DROP, BOUND, NOISE_BOUND,
 )  # fmt: skip

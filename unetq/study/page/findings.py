@@ -12,6 +12,8 @@ from .record import TITLES, Study
 from .statistics import Mean, Verdict, mean_of, order_of, order_verdict, p_of, sign_verdict
 
 ALL_NETWORKS = "all networks"
+DRAWS_OFF = 2.0
+"""Standard deviations of noise's single draws within which rounding counts as one of them."""
 TABLED = tuple(TITLES)
 APART = 1 / 3
 """|a − b| / (|a| + |b|) of two figures that are a factor of 2 apart: closer, and one predicts the other."""
@@ -117,6 +119,27 @@ def ordered(study: Study, one: Figure, other: Figure, arms: Sequence[str] = TABL
 def number(value: float) -> str:
     """Two decimals."""
     return f"{value:.2f}".replace("-", "−")
+
+
+def within_draws(study: Study, arm: str, off: Figure, what: str) -> Finding | None:
+    """Whether rounding is like one draw of noise: how far off the mean it is, in spreads of single draws.
+
+    Of normal draws one in twenty is beyond two.
+    """
+    found = [(bits, study.values(arm, bits, off.get)) for bits in study.bits(arm)]
+    seeds = [seed for seed in study.seeds if all(seed in values for _, values in found)]
+    if not seeds or not found:
+        return None
+    mean = mean_of([sum(values[seed] for _, values in found) / len(found) for seed in seeds])
+    return Finding(
+        TITLES[arm],
+        f"{what}, mean over widths, below {DRAWS_OFF:g}",
+        with_interval(mean, number),
+        p_of(mean, DRAWS_OFF),
+        mean.seeds,
+        sign_verdict(mean, -1, DRAWS_OFF),
+        tuple((f"{bits} bits", with_interval(mean_of(list(values.values())), number)) for bits, values in found),
+    )
 
 
 def predicts(study: Study, arm: str, by: Figure, of: Figure) -> Finding | None:

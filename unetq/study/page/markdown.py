@@ -1,9 +1,11 @@
 """The study for notes: the findings and all figures as Markdown, without the plots."""
 
+from collections.abc import Sequence
+
 from ...report.markdown import markdown_table, plain
 from ...report.places import shown_command
 from ...report.units import probability
-from .claims import claims_of
+from .claims import Claim
 from .record import TITLES, Study
 from .table import tables_of
 from .words import conclusion, facts, heading
@@ -11,11 +13,14 @@ from .words import conclusion, facts, heading
 PARTS = ("gap", "sharpness", "twins", "robustness", "bound")
 
 
-def markdown(study: Study) -> str:
+def markdown(study: Study, claims: Sequence[Claim]) -> str:
     """The whole text."""
     parts = [f"# {plain(heading(study))}", f"`{shown_command(study.record.command)}` · unetq {study.record.unetq}"]
-    parts += ["## What the data support, and what they contradict", *(plain(line) for line in conclusion(study))]
-    for claim in claims_of(study):
+    parts += [
+        "## What the data support, and what they contradict",
+        *(plain(line) for line in conclusion(study, claims)),
+    ]
+    for claim in claims:
         parts.append(f"### {plain(claim.sentence)}")
         parts.append(plain(f"{claim.source}. {claim.rule}"))
         if not claim.findings:

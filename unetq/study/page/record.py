@@ -79,24 +79,29 @@ class Sharpness(_Record):
     adaptive: Number
     trace: Estimated
     eigenvalue: Eigenvalue
+    smoothed: Estimated | None = None
     weights: Count
     norm: Number
 
 
 class Uniform(_Record):
-    """The mean rise by uniform noise, with its standard error over draws."""
+    """The mean rise by uniform noise, its standard error, and the standard deviation of single draws."""
 
     mean: Number
     error: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
     draws: Count
+    spread: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
 
 
 class Twin(_Record):
-    """Rises of the loss at the same weights: by rounding, by noise of the same step, by the sum of s²/24 · tr H."""
+    """Rises of the loss at the same weights, clipped to their grids: by rounding, by noise of the same step, by the
+    sum of s²/24 · tr H; ``clipping`` is what clipping them cost before."""
 
+    clipping: Number | None = None
     rounding: Number
     uniform: Uniform
     predicted: Number
+    predicted_spread: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
 
 
 class NoiseBound(_Record):

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 from ...statistics import t_interval
 
@@ -51,7 +51,7 @@ def p_of(mean: Mean, limit: float = 0.0) -> float | None:
     error = mean.deviation / math.sqrt(mean.seeds)
     if error == 0.0:
         return 1.0 if mean.value == limit else 0.0
-    return float(2 * stats.t.sf(abs(mean.value - limit) / error, mean.seeds - 1))
+    return float(2 * special.stdtr(mean.seeds - 1, -abs(mean.value - limit) / error))
 
 
 def sign_verdict(mean: Mean, claimed: int, limit: float = 0.0) -> Verdict:

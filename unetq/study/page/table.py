@@ -1,9 +1,10 @@
 """The study in tables: verdicts by claim and arm, and all figures by arm and width."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .charts import columns_of, is_logarithmic, title
-from .claims import Claim, claims_of
+from .claims import Claim
 from .figures import ALL, drop_of
 from .findings import ALL_NETWORKS
 from .record import TITLES, Study
@@ -50,11 +51,11 @@ class Glance:
     rows: tuple[tuple[Claim, tuple[tuple[tuple[int, Verdict], ...], ...]], ...]
 
 
-def glance(study: Study) -> Glance:
+def glance(study: Study, claims: Sequence[Claim]) -> Glance:
     """The verdicts counted; findings that compare two arms stand with those of all networks."""
     heads = (*(TITLES[arm] for arm in study.arms), ALL_NETWORKS)
     rows = []
-    for claim in claims_of(study):
+    for claim in claims:
         cells = []
         for head in heads:
             mine = [f.verdict for f in claim.findings if (f.who if f.who in heads else ALL_NETWORKS) == head]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from . import figures
-from .claims import Claim, claims_of
-from .figures import Figure, compact, elsewhere, tick
+from .claims import Claim
+from .figures import EIGENVALUE, NORM, TRACE, Figure, compact, elsewhere, tick
 from .findings import against_float, with_interval
 from .record import TITLES, Study
 from .statistics import VERDICTS, mean_of
@@ -17,9 +17,9 @@ def heading(study: Study) -> str:
     return f"What low bits do to training: {data or 'unnamed data'}, network {network or 'unnamed'}"
 
 
-def conclusion(study: Study) -> tuple[str, ...]:
+def conclusion(study: Study, claims: Sequence[Claim]) -> tuple[str, ...]:
     """The counts of verdicts, and what stands when all of them together may err with 5 %."""
-    findings = [finding for claim in claims_of(study) for finding in claim.findings]
+    findings = [finding for claim in claims for finding in claim.findings]
     if not findings:
         return ("No claim could be tested: the study has no float run beside low-bit ones of the same seed.",)
     counts = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in VERDICTS}
@@ -88,26 +88,26 @@ def _sharpness(study: Study) -> list[str]:
     lines = [
         f"ρ = {tick(records[0].rho)}, of the magnitude-aware rise {tick(records[0].adaptive_rho)}; "
         f"{records[0].weights:,} weights. Standard error of a trace, at most: "
-        f"{compact(max(record.trace.error for record in records))}; residual of an eigenvalue, at most: "
+        f"{compact(max(record.trace.error for record in records))}; relative residual of an eigenvalue, at most: "
         f"{compact(max(record.eigenvalue.residual for record in records))}."
     ]
-    for arm in ("float", *study.arms):
-        low, high = elsewhere(study, arm)
-        lines.append(
-            f"{TITLES[arm]}: the loss that it is measured on (fixed crops, activations not rounded) is "
-            f"{compact(low)} to {compact(high)} times the training loss."
-        )
+    ranges = [(arm, *elsewhere(study, arm)) for arm in ("float", *study.arms) if study.bits(arm)]
+    told = "; ".join(f"{TITLES[arm]} {compact(low)} to {compact(high)}" for arm, low, high in ranges)
+    lines.append(
+        "The loss that it is measured on (fixed crops, activations clipped to their grids, not rounded), over the "
+        f"training loss: {told}."
+    )
     negative = sum(record.trace.value <= 0 for record in records)
     if negative:
         lines.append(
             f"{negative} of {len(records)} traces are not positive: its axis is plain, its figures differences."
         )
     for arm in study.arms:
-        norm = against_float(study, arm, figures.NORM, -1)
-        if norm is not None:
-            lines.append(f"{TITLES[arm]}: norm of the weights {norm.estimate} times float's, mean over widths.")
+        beside = [(figure, against_float(study, arm, figure, -1)) for figure in (NORM, TRACE, EIGENVALUE)]
+        told = ", ".join(f"{figure.title} {finding.estimate}" for figure, finding in beside if finding is not None)
+        lines += [f"{TITLES[arm]}, against float's, mean over widths: {told}."] if told else []
     lines.append(
-        "Rise, trace and eigenvalue change when a layer is scaled and its normalisation undoes it (Dinh et al. 2017, "
+        "Rise, traces and eigenvalue change when a layer is scaled and its normalisation undoes it (Dinh et al. 2017, "
         "arXiv 1703.04933), so they compare networks only as far as their norms are alike; the magnitude-aware rise "
         "does not (Kwon et al. 2021, arXiv 2102.11600)."
     )
