@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from unetq.compress.baselines import random_within, uniform_within
+from unetq.compress.baselines import ordinary, random_within, uniform_above, uniform_within
 from unetq.compress.budget import Budget
 from unetq.compress.planner import Planner
 from unetq.compress.size import SizeModel
-from unetq.compress.space import WEIGHT, Allocation
+from unetq.compress.space import TENSOR, WEIGHT, Allocation
 from unetq.compress.workbench import Workbench
 from unetq.errors import ConfigError
 from unetq.export.program import ModelMeta
@@ -46,6 +46,34 @@ def test_all_fill_the_budget_and_the_solver_is_best(bench: Workbench) -> None:
     for allocation in drawn:  # full: no single weight could be wider
         wider = [allocation.having(v, 8) for v in space.choices if v[0] == WEIGHT and allocation[v] == 4]
         assert all(size.predict(a) > target for a in wider)
+
+
+def test_what_measures_alike_uses_the_size_or_saves_it(bench: Workbench) -> None:
+    size = SizeModel(bench, lambda _: ModelMeta(name="some"))
+    alike = {v: dict.fromkeys(widths, 0.0) for v, widths in bench.space.choices.items()}
+    target = size.predict(bench.space.uniform(4, 8)) + 500
+    full = Planner(bench.space, alike, size, Budget(size=target)).plan()
+    small = Planner(bench.space, alike, size, Budget(max_dice_drop=1.0)).plan(target)
+    assert full is not None and small is not None
+    assert size.predict(bench.space.uniform(4, 8)) <= size.predict(full) <= target
+    assert small.key == bench.space.nearest(1).key
+
+
+def test_equal_widths_on_both_sides_and_the_ordinary_ones(bench: Workbench) -> None:
+    space, size = bench.space, SizeModel(bench, lambda _: ModelMeta(name="some"))
+    target = size.predict(space.uniform(4, 8)) + 500
+    below, above = uniform_within(space, size, target), uniform_above(space, size, target)
+    assert below is not None and above is not None
+    assert {above[v] for v in space.choices if v[0] == WEIGHT} == {8}
+    assert size.predict(below) <= target < size.predict(above)
+    assert uniform_above(space, size, size.predict(space.nearest(8))) is None
+    four = ordinary(bench, 4, 3)
+    weights = {v[1]: four[v] for v in space.choices if v[0] == WEIGHT}
+    assert weights["encoder.0.0"] == weights["head"] == 8 and set(weights.values()) == {4, 8}
+    tensors = {v[1]: four[v] for v in space.choices if v[0] == TENSOR}
+    assert tensors["#input"] == 8 and set(tensors.values()) == {3, 8}
+    with pytest.raises(ConfigError, match="are not among"):
+        ordinary(bench, 5, 3)
 
 
 def test_no_room_at_all(bench: Workbench) -> None:

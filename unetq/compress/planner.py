@@ -22,14 +22,15 @@ from .space import TENSOR, WEIGHT, Allocation, Space
 
 ROUNDS = 24
 KINDS = (WEIGHT, TENSOR)
-TIE = 1e-6  # of the largest score, a bit: of two choices that are as good, the narrower one
+TIE = 1e-6  # of the largest score, a bit: decides between choices that measure alike
 
 
 @dataclass
 class Planner:
     """See the module. ``latency`` is there where the budget limits it; ``memory`` may be there to be told only.
 
-    ``score`` is by variable and width, lower is better.
+    ``score`` is by variable and width, lower is better. Of widths that measure alike the narrower one is taken where
+    the file is to be small, and else the wider one: what a budget allows is used.
     """
 
     space: Space
@@ -43,7 +44,8 @@ class Planner:
 
     def __post_init__(self) -> None:
         largest = max((value for table in self.score.values() for value in table.values()), default=0.0) or 1.0
-        self._tied = {v: {b: s + TIE * largest * b for b, s in table.items()} for v, table in self.score.items()}
+        tie = TIE * largest if self.budget.has_floor and self.budget.size is None else -TIE * largest
+        self._tied = {v: {b: s + tie * b for b, s in table.items()} for v, table in self.score.items()}
         self._some = self.space.nearest(8)
         limited = self.memory is not None and self.budget.memory is not None
         self._slack = self.memory.least_slack() if limited and self.memory is not None else 0.0

@@ -180,7 +180,11 @@ def _surface(bench: Bench, trained: Trained, run: StudyRun, measures: Measures) 
 
 
 def _settings(measures: Measures) -> dict[str, Any]:
-    return {"form": FORM, **asdict(measures), "distortions": {name: list(strengths) for name, strengths in DISTORTIONS.items()}}
+    return {
+        "form": FORM,
+        **asdict(measures),
+        "distortions": {name: list(strengths) for name, strengths in DISTORTIONS.items()},
+    }
 
 
 def record_of(out: Path, run: StudyRun, measures: Measures) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from .claims import Claim
 from .figures import EIGENVALUE, NORM, TRACE, Figure, compact, elsewhere, tick
 from .findings import against_float, with_interval
 from .record import TITLES, Study
-from .statistics import VERDICTS, mean_of
+from .statistics import LEVEL, VERDICTS, mean_of
 
 
 def heading(study: Study) -> str:
@@ -24,7 +24,7 @@ def conclusion(study: Study, claims: Sequence[Claim]) -> tuple[str, ...]:
         return ("No claim could be tested: the study has no float run beside low-bit ones of the same seed.",)
     counts = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in VERDICTS}
     stand = sum(finding.stands for finding in findings)
-    by_chance = 0.05 * len(findings)
+    by_chance = LEVEL * sum(finding.p is not None for finding in findings)
     seeds = len(study.seeds)
     lines = [
         f"{len(findings)} findings from {seeds} seed{'' if seeds == 1 else 's'}: {counts['supported']} support a "
