@@ -122,6 +122,10 @@ def test_verify(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_several_settings_behind_one_flag() -> None:
     spread = spread_settings(["train", "em", "--set", "a=1", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"])
     assert spread == ["train", "em", "--set", "a=1", "--set", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"]
+    assert spread_settings(["study", "--measure", "a=1", "b=2"]) == ["study", "--measure", "a=1", "--measure", "b=2"]
+    assert spread_settings(["x", "--images", "a=.png", "b.png", "-o", "c", "d"]) == (
+        ["x", "--images", "a=.png", "--images", "b.png", "-o", "c", "d"]
+    )
 
 
 def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,14 +41,16 @@ def quant_settings(settings: list[str] | None, command: str) -> dict[str, Any]:
     return found
 
 
+SETTINGS = ("--set", "--measure")
+
+
 def spread_settings(arguments: list[str]) -> list[str]:
     """``--set a=1 b=2`` as ``--set a=1 --set b=2``: what follows a setting and looks like one is one; so of images."""
     spread: list[str] = []
-    for i, argument in enumerate(arguments):
-        follows = len(spread) >= 2 and spread[-2] == "--set" and i > 0
-        if follows and "=" in argument and not argument.startswith("-"):
-            spread.append("--set")
-        if len(spread) >= 2 and spread[-2] == "--images" and not argument.startswith("-"):
-            spread.append("--images")
+    for argument in arguments:
+        before = spread[-2] if len(spread) >= 2 else ""
+        goes_on = "=" in argument if before in SETTINGS else before == "--images"
+        if goes_on and not argument.startswith("-"):
+            spread.append(before)
         spread.append(argument)
     return spread

@@ -28,7 +28,7 @@ def regularisation(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Any keys of the config, for all runs.")
     ] = None,
     measures: Annotated[
-        list[str] | None, typer.Option("--measure", metavar="KEY=VALUE", help="How runs are measured: probes=8, ….")
+        list[str] | None, typer.Option("--measure", metavar="KEY=VALUE …", help="How runs are measured: probes=8, ….")
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="PART", help="Do one part: train, measure or page.")] = None,
 ) -> None:
