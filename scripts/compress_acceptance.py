@@ -8,7 +8,8 @@ RUN is a float run (such as of ``unetq train em --weight-bits 32 --act-bits 32``
 - ``joint``: the best file of that size with 0.9 of the memory and of the time that 8 bits everywhere take;
 - ``untuned``: at the sizes of ``drop`` and ``size``, and for W4A6, the validation Dice before fine-tuning of the chosen
   widths, of equal widths below and above, and of ``--draws`` random allocations;
-- ``tuned``: the equal widths fine-tuned by as many steps as the file that they are compared with.
+- ``tuned``: the equal widths (with ``--tune-random`` the random ones too) fine-tuned by as many steps as the file that
+  they are compared with.
 
 ``acceptance.json`` and standard output have it all: files with what was predicted of them against what they take, and
 the criteria, met or not.
@@ -167,7 +168,8 @@ class Acceptance:
         known = self.found.setdefault("tuned", {})
         job = self.job()
         for name, allocation in self._baselines(job).items():
-            if "random" in name or "chosen" in name or known.get(name, {}).get("bits") == allocation.record():
+            left_out = "chosen" in name or ("random" in name and not self.given.tune_random)
+            if left_out or known.get(name, {}).get("bits") == allocation.record():
                 continue
             steps = self.given.steps or self._steps(name.split(":")[0])
             folder = self.given.out / "baselines" / name.replace(": ", "-").replace(" ", "-")
@@ -224,11 +226,12 @@ class Acceptance:
             if ours and others:
                 best = max(r["mean_dice"] for r in others)
                 met[f"{name}: better than equal and random widths of its size, untuned"] = ours["mean_dice"] > best
-            equal = tuned.get(f"{name}: equal below")
-            if equal and name in self.found:
-                met[f"{name}: better than equal widths below its size, fine-tuned"] = (
-                    self.found[name]["mean_dice"] > equal["mean_dice"]
-                )
+            for kind in ("equal widths below", "random widths of"):
+                start = f"{name}: {kind.split(' widths')[0]}" + (" below" if "below" in kind else " ")
+                rivals = [r["mean_dice"] for key, r in tuned.items() if key.startswith(start)]
+                if rivals and name in self.found:
+                    best = self.found[name]["mean_dice"] > max(rivals)
+                    met[f"{name}: better than {kind} its size, fine-tuned"] = best
         return met
 
 
@@ -244,6 +247,7 @@ def main() -> None:
     parser.add_argument("--bits", default="1,2,3,4,5,6,8")
     parser.add_argument("--samples", type=int)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--tune-random", action="store_true")
     parser.add_argument("--steps", type=int, help="of the baselines' fine-tuning; those of the file by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path)

@@ -123,6 +123,8 @@ def test_several_settings_behind_one_flag() -> None:
     spread = spread_settings(["train", "em", "--set", "a=1", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"])
     assert spread == ["train", "em", "--set", "a=1", "--set", "b.c=[2, 3]", "--set", "d=4", "--out", "x=y"]
     assert spread_settings(["study", "--measure", "a=1", "b=2"]) == ["study", "--measure", "a=1", "--measure", "b=2"]
+    floors = spread_settings(["compress", "--min-dice", "a=0.8", "b=0.7", "run"])
+    assert floors == ["compress", "--min-dice", "a=0.8", "--min-dice", "b=0.7", "run"]
     assert spread_settings(["x", "--images", "a=.png", "b.png", "-o", "c", "d"]) == (
         ["x", "--images", "a=.png", "--images", "b.png", "-o", "c", "d"]
     )

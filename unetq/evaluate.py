@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from .config import EVALUATION
 from .cost import cost
 from .data import DatasetSpec
 from .errors import DataError, UnetqError
+from .experiment import FLOAT_BITS
 from .export.lower import lower
 from .export.program import ModelMeta, Preprocessing
 from .export.run import model_meta
@@ -99,6 +100,8 @@ def evaluate(
     metrics = _previous(run, identity)
     if not metrics:
         metrics = {**_describe(run, spec), "checkpoint": identity}
+    if run.experiment.quant.layers:
+        metrics["bits"]["words"] = _widths(quantized)
     metrics[EVALUATION] = settings.model_dump()
     no_layers = stage == QUANT and not (run.path / layerstats.LAYERS).is_file()
     if no_layers or metrics["cost"].get("latency") is None:  # of an earlier version, or without the library
@@ -204,6 +207,15 @@ def _describe(run: Run, spec: DatasetSpec) -> dict[str, Any]:
         "cost": {},
         "splits": {},
     }
+
+
+def _widths(q: QuantNet) -> str:
+    """``W1–8 A6–8``: the narrowest and the widest weights and activations of a network whose layers differ."""
+    words = []
+    for letter, some in (("W", q.weight_quantizers), ("A", q.grids)):
+        bits = sorted(cast("int", quantizer.bits) for quantizer in some.values()) or [FLOAT_BITS]
+        words.append(f"{letter}{bits[0]}" + (f"–{bits[-1]}" if bits[-1] > bits[0] else ""))
+    return " ".join(words)
 
 
 def _images(samples: Sequence[Sample], preprocessing: Preprocessing) -> list[F32]:

@@ -29,7 +29,8 @@ def describe(metrics: dict[str, Any], split: str) -> str:
     """Dice a label in each arithmetic of ``split``, and the costs; plain text."""
     bits, cost = metrics["bits"], metrics["cost"]
     is_float = bits["weight"] == bits["act"] == FLOAT_BITS
-    width = "float32" if is_float else f"W{bits['weight']}A{bits['act']}, {bits['method']}"
+    words = bits.get("words") or f"W{bits['weight']}A{bits['act']}"
+    width = "float32" if is_float else f"{words}, {bits['method']}"
     lines = [f"{metrics['run']}: {metrics['network']['name']} ({width}) on {metrics['dataset']}, split {split}"]
     evaluations = metrics["splits"][split]
     kept = [] if is_float else float_layers(bits)

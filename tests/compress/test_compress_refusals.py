@@ -53,6 +53,8 @@ def test_a_dice_that_no_small_file_keeps_is_refused_with_the_one_that_does(sourc
         ({"target_size": "8.9KB", "settings": {"weight_bits": 4}}, ConfigError, "compress itself"),
         ({"target_size": "8.9KB", "settings": {"method": "bnn"}}, ConfigError, "fixed or lsq"),
         ({"target_size": "0.2B"}, ConfigError, "less than a byte"),
+        ({"target_size": "9" * 400 + "MB"}, ConfigError, "too large for a number"),
+        ({"max_latency": "9" * 400 + "s"}, ConfigError, "too large for a number"),
         ({"min_dice": ("liver=0.5",)}, ConfigError, "membrane, cell"),
         ({"min_dice": ("cell=0.5", "cell=0.6")}, ConfigError, "names 'cell' twice"),
         ({"max_dice_drop": -1.0}, ConfigError, "in points of Dice, 0 to 100"),
@@ -88,6 +90,15 @@ def test_a_full_folder_is_not_touched(source: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not empty"):
         fit(source, tmp_path, target_size="8.9KB")
     assert [p.name for p in tmp_path.iterdir()] == ["note"]
+
+
+def test_a_folder_of_other_things_beside_the_output_is_not_touched(source: Path, tmp_path: Path) -> None:
+    """What is measured has ``OUT.work`` to itself, which is removed in the end."""
+    (tmp_path / "out.work").mkdir()
+    (tmp_path / "out.work" / "note").write_text("mine")
+    with pytest.raises(OutputError, match=r"out\.work holds note and no measured\.json"):
+        fit(source, tmp_path / "out", target_size="8.9KB")
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["out.work", "out.work/note"]
 
 
 def test_validation_slices_that_were_trained_on(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,8 @@ def test_a_size_is_met_and_every_prediction_is_true(made: Path) -> None:
     point = record["tried"][-1]
     assert point["size"] == size or len(record["tried"]) > 1
     metrics = json.loads((made / "metrics.json").read_text())
+    low, high = min(chosen["bits"]["weight"].values()), max(chosen["bits"]["weight"].values())
+    assert metrics["bits"]["words"].split()[0] == (f"W{low}–{high}" if high > low else f"W{low}")
     assert chosen["dice"] == metrics["splits"]["validation"]["integer"]["volume_dice"]
     judged = next(p for p in record["tried"] if p["bits"] == chosen["bits"])
     assert judged["dice"] == pytest.approx(chosen["dice"])  # the packed file in the runtime, and the run in torch

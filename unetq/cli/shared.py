@@ -41,7 +41,7 @@ def quant_settings(settings: list[str] | None, command: str) -> dict[str, Any]:
     return found
 
 
-SETTINGS = ("--set", "--measure")
+SETTINGS = ("--set", "--measure", "--min-dice")
 
 
 def spread_settings(arguments: list[str]) -> list[str]:

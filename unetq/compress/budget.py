@@ -22,6 +22,8 @@ def _quantity(text: str, what: str, units: Mapping[str, float], example: str) ->
     value = float(match.group(1)) * units[unit]
     if value <= 0:
         raise ConfigError(f"{what} {text!r}: it is above 0; write {example}, for example.")
+    if not math.isfinite(value):
+        raise ConfigError(f"{what} {text[:12]!r}…: it is too large for a number; write {example}, or leave it out.")
     return value
 
 

@@ -42,12 +42,12 @@ class Delivery:
             tuning = FineTuning(self.job, search, self.data, self.command)
             best = tuning.run(chosen)
             record = {**record, "tuning": tuning.record, "tried": search.tried}
-            if best is not None and not self._needless(search, best):
-                return self._finish(best.result, best.allocation, search.planner, record)
-            if best is None:  # what needs no tuning to keep the floors, or the refusal
-                chosen = self._untuned(search, tuning, record)
-        result = finished(self.job, self._quantised(chosen), self.data)
-        return self._finish(result, chosen, search.planner, record)
+            if best is not None:
+                plain = self._plain(best.allocation) if self._needless(search, best) else best.result
+                result = best.result if plain.missing(self.job) else plain
+                return self._finish(result, best.allocation, search.planner, record)
+            chosen = self._untuned(search, tuning, record)  # what needs no tuning to keep the floors, or the refusal
+        return self._finish(self._plain(chosen), chosen, search.planner, record)
 
     def _needless(self, search: Search, best: Tuned) -> bool:
         """Whether the same widths are better, and inside the budget, without fine-tuning."""
@@ -72,6 +72,10 @@ class Delivery:
             ) from None
         record["tried"] = [*search.tried, *safe.tried]
         return chosen
+
+    def _plain(self, chosen: Allocation) -> Finished:
+        """``chosen`` as it is without fine-tuning."""
+        return finished(self.job, self._quantised(chosen), self.data)
 
     def _quantised(self, chosen: Allocation) -> Path:
         folder = self.job.work / "quantised" / self.job.out.name

@@ -7,6 +7,7 @@ delivered. What was fine-tuned is remembered by its widths and steps, and a fine
 """
 
 import hashlib
+import json
 import math
 import shutil
 import time
@@ -104,9 +105,14 @@ class FineTuning:
         a_step = max((float(r["seconds"]) / int(r["steps"]) for r in self.record), default=0.0)
         return spent + a_step * steps <= self.job.level.seconds
 
+    def name_of(self, allocation: Allocation, steps: int) -> str:
+        """Of a fine-tuning of this source with these settings: what another one left behind is not gone on with."""
+        known_by = json.dumps([self.job.kept.identity, allocation.key, steps], sort_keys=True)
+        return hashlib.sha256(known_by.encode()).hexdigest()[:16]
+
     def _tuned(self, allocation: Allocation, steps: int) -> Tuned:
         job, kept = self.job, self.job.kept
-        name = hashlib.sha256(f"{allocation.key} {steps}".encode()).hexdigest()[:16]
+        name = self.name_of(allocation, steps)
         folder = job.work / f"tuned-{name}" / job.out.name
         known = kept.tuned.get(name)
         if known is None or not folder.is_dir():

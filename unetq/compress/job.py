@@ -82,7 +82,10 @@ class Job:
 
     def search(self, planner: Planner, slack: float) -> Search:
         """A search with floors lowered by ``slack`` points."""
-        return Search(planner, self.budget, self._judge, self.reference, self.level.steps, slack, self.tell)
+        return Search(
+            planner, self.budget, self._judge, self.reference, self.level.steps, slack, self.tell,
+            mend=lambda search, found: self._equal_or(search, self.polished(search, found)),
+        )  # fmt: skip
 
     # -- measuring ---------------------------------------------------------------------------------
 
@@ -161,8 +164,8 @@ class Job:
         better = polish(search.planner, chosen, self._measure, self.level.polish, self.tell)
         if better.key == chosen.key:
             return chosen
-        search.look(better)
-        return better if self._judge(better).mean >= self._judge(chosen).mean else chosen
+        kept = search.look(better) or not search.keeps(chosen)
+        return better if kept and self._judge(better).mean >= self._judge(chosen).mean else chosen
 
     def _equal_or(self, search: Search, chosen: Allocation) -> Allocation:
         """``chosen``, or where the size is given equal widths that are better on the validation split."""

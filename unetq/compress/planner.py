@@ -66,11 +66,11 @@ class Planner:
         return self._within(self.budget.resources | ({"size": float(size)} if size is not None else {}))
 
     def _within(self, bounds: Mapping[str, float]) -> Allocation | None:
-        slack, factor, last = self._slack, self._factor, None
+        slack, factor, last, asked = self._slack, self._factor, None, dict(bounds)
         if "size" in bounds and solve(self._tied, self._limits({"size": bounds["size"]}, 0.0, 1.0)) is None:
             return None  # exact, and nothing else helps
         for _ in range(ROUNDS):
-            found = solve(self._tied, self._limits(bounds, slack, factor))
+            found = solve(self._tied, self._limits(asked, slack, factor))
             if found is None:
                 break
             allocation = last = Allocation(found.chosen)
@@ -78,6 +78,8 @@ class Planner:
             over = [name for name, bound in bounds.items() if takes[name] > bound]
             if not over:
                 return allocation
+            if "size" in over:  # the solver is exact to a millionth of a limit only
+                asked["size"] -= takes["size"] - bounds["size"]
             if "memory" in over and self.memory is not None:
                 slack = self.memory.more_slack(slack, allocation, int(bounds["memory"]))
             if "latency" in over and self.latency is not None:

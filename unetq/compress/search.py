@@ -38,7 +38,7 @@ class Search:
     Args:
         planner: proposes them. budget: with its floors. judge: packs and scores one. reference: the float network's.
         steps: sizes that are tried. slack: points by which a floor is lowered, for what fine-tuning brings back.
-        tell: called with a line of progress.
+        tell: called with a line of progress. mend: looks for a better one of what misses a floor within all limits.
     """
 
     planner: Planner
@@ -49,6 +49,7 @@ class Search:
     slack: float = 0.0
     tell: Tell = lambda text: None
     tried: list[dict[str, Any]] = field(default_factory=list)
+    mend: Callable[["Search", Allocation], Allocation] = lambda search, found: found
 
     def run(self) -> Allocation:
         """The allocation.
@@ -62,13 +63,7 @@ class Search:
             assert found is not None  # as was required
             self.look(found)
             return found
-        if self.budget.size is not None:
-            found = self.planner.plan()
-            assert found is not None
-            if not self.look(found):
-                raise self._refusal(found)
-            return found
-        return self._smallest()
+        return self._smallest() if self.budget.size is None else self._best()
 
     def look(self, allocation: Allocation) -> bool:
         """Score an allocation, note it, and say whether it keeps the floors."""
@@ -87,16 +82,26 @@ class Search:
         self.tell(f"{int(takes['size'])} bytes: Dice {score.mean:.4f} ({'kept' if not missing else 'too low'})")
         return not missing
 
+    def keeps(self, allocation: Allocation) -> bool:
+        """Whether an allocation keeps the floors."""
+        return not self._missing(self.judge(allocation))
+
     def _missing(self, score: Score) -> dict[str, float]:
         found = self.budget.shortfall(score.dice, score.mean, self.reference.mean)
         return {name: value for name, value in found.items() if value > self.slack / 100.0 + 1e-9}
 
+    def _best(self) -> Allocation:
+        found = self.planner.plan()
+        assert found is not None  # as was required
+        if not self.look(found):
+            found = self.mend(self, found)
+            if not self.keeps(found):
+                raise self._refusal(found)
+        return found
+
     def _smallest(self) -> Allocation:
-        largest = self.planner.plan()
-        assert largest is not None
-        if not self.look(largest):
-            raise self._refusal(largest)
-        best, high = largest, self.planner.size.predict(largest)
+        best = self._best()
+        high = self.planner.size.predict(best)
         low = self.planner.size.predict(self.planner.space.nearest(1))
         for _ in range(self.steps):
             middle = round(math.sqrt(low * high))

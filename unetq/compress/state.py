@@ -47,8 +47,14 @@ def open_measurements(folder: Path, identity: dict[str, Any]) -> tuple[Measureme
     """Those of ``folder`` where they are of the same ``identity``, else new ones; and whether any were found.
 
     Raises:
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be made, or holds other things than measurements: it is removed in the end.
     """
+    other = next((entry.name for entry in sorted(folder.glob("[!.]*"))), None)
+    if other is not None and not (folder / NAME).is_file():
+        raise OutputError(
+            f"{folder} holds {other} and no {NAME}: measurements have that folder to themselves, and it is removed in "
+            "the end. Move it, or choose another -o."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -30,9 +30,9 @@ def frontier_plot(found: Compressed) -> Markup:
         [(value, f"{value:g}") for value in x_ticks] or [(value, f"{value:.0f}") for value in sorted(set(reach))[:1]],
         [(value, svg.tick_text(value, ticks)) for value in ticks],
     )
-    parts += _level(frame, levels[0], "float", "curve-float")
+    parts += _level(frame, levels[0], "float", "curve-float", above=True)
     if found.floor is not None:
-        parts += _level(frame, levels[1], "least that is allowed", "divider")
+        parts += _level(frame, levels[1], "least that is allowed", "divider", above=levels[1] > levels[0])
     if limit is not None:
         x = frame.x(limit)
         parts.append(svg.line(x, frame.top, x, frame.height - frame.bottom, "divider"))
@@ -54,7 +54,8 @@ def _dots(frame: svg.Frame, x: float, point: Point) -> list[Markup]:
     return parts
 
 
-def _level(frame: svg.Frame, value: float, name: str, cls: str) -> list[Markup]:
+def _level(frame: svg.Frame, value: float, name: str, cls: str, *, above: bool) -> list[Markup]:
+    """A line across with its name, which is below it where it would cover the other's."""
     y = frame.y(value)
     right = frame.width - frame.right
-    return [svg.line(frame.left, y, right, y, cls), svg.text(right - 4, y - 5, name, "tick", "end")]
+    return [svg.line(frame.left, y, right, y, cls), svg.text(right - 4, y + (-5 if above else 14), name, "tick", "end")]

@@ -29,7 +29,10 @@ class Network(_Model):
 
 
 class Bits(_Model):
-    """Widths of weights and activations (32 = float32), of the first and last layer, and the method."""
+    """Widths of weights and activations (32 = float32), of the first and last layer, and the method.
+
+    ``words`` name the widths where layers have some of their own.
+    """
 
     weight: Annotated[int, Field(ge=1, le=32)]
     act: Annotated[int, Field(ge=1, le=32)]
@@ -38,6 +41,7 @@ class Bits(_Model):
     method: str | None = None
     per_channel: bool | None = None
     float_layers: tuple[str, ...] = ()
+    words: str | None = None
 
     @property
     def is_mixed(self) -> bool:
@@ -51,8 +55,8 @@ class Bits(_Model):
 
     @property
     def short(self) -> str:
-        """``W4A6``, or ``float32`` where nothing is quantised."""
-        return "float32" if self.is_float else f"W{self.weight}A{self.act}"
+        """``W4A6``, ``W1–8 A6–8`` where layers differ, or ``float32`` where nothing is quantised."""
+        return self.words or ("float32" if self.is_float else f"W{self.weight}A{self.act}")
 
 
 class Latency(_Model):
