@@ -1,4 +1,4 @@
-"""Which choice of bits goes on: floors of classes, better ones in place of a refusal, no fine-tuning where none helps."""
+"""Which choice of bits goes on: floors of classes, what is sought before a refusal, and what is delivered untuned."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +69,7 @@ def test_a_better_choice_is_sought_before_a_refusal() -> None:
     budget = Budget(size=10, max_dice_drop=1.0)
     low, high = Score({"x": 0.8, "y": 0.8}, 0.8), Score({"x": 0.9, "y": 0.9}, 0.9)
     scores = {Allocation({A: a, B: b}).key: low for a in (2, 4, 8) for b in (2, 4, 8)} | {OTHER.key: high}
-    with pytest.raises(BudgetError, match="misses max-dice-drop by 9.00 points"):
+    with pytest.raises(BudgetError, match=r"misses max-dice-drop by 9\.00 points"):
         search(budget, scores).run()
     assert search(budget, scores, mend=lambda *_: OTHER).run() is OTHER
 

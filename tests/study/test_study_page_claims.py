@@ -36,6 +36,7 @@ def test_a_gap_that_falls_with_the_bits_supports_and_one_that_rises_contradicts(
     falling, rising = claims(gap=grows(-0.01))["gap"], claims(gap=grows(0.01))["gap"]
     assert verdicts(falling) == {"supported"} and verdicts(rising) == {"contradicted"}
     assert len(falling.findings) == 6  # three arms, loss and Dice
+    assert "with each halving of the bits" in falling.rule and "below 0 supports" in falling.rule
     loss = falling.findings[0]
     slope = float(loss.estimate.split()[0].replace("−", "-"))
     assert slope == pytest.approx(-0.01, abs=0.0015) and loss.seeds == 3 and loss.stands
@@ -114,6 +115,16 @@ def test_eight_bits_need_a_smaller_gap_and_no_loss_of_dice() -> None:
     small = claims(gap=lambda arm, bits: 0.0 if bits == 32 else 0.01)["eight"]  # 0.2 points: within the margin
     assert [finding.verdict for finding in small.findings[:2]] == ["contradicted", "supported"]
     assert claims(bits=(4, 2))["eight"].findings == ()  # not tested
+
+
+def test_a_dead_network_has_no_spread_and_the_page_is_made_all_the_same() -> None:
+    record = study_record()
+    for run in record["runs"]:
+        if run["arm"] == "both" and run["weight_bits"] == 2:
+            run["twin"]["uniform"]["spread"] = run["twin"]["predicted_spread"] = 0.0
+    found = {claim.key: claim for claim in claims_of(Study(Record.model_validate(record)))}
+    assert not [f for f in found["uniform"].findings if "single draws" in f.what and f.who.startswith("weights and")]
+    assert [f for f in found["uniform"].findings if "single draws" in f.what and f.who == "weights quantised"]
 
 
 def test_robustness_and_the_bound() -> None:

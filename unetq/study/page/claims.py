@@ -58,7 +58,8 @@ def _smaller_gap(study: Study) -> Claim:
     found = [trend(study, arm, figure, -1) for arm in study.arms for figure in (figures.LOSS_GAP, figures.DICE_GAP)]
     return Claim(
         "gap", "The lower the bits, the smaller the gap between training and validation.", f"{QREG}; {QGEN}",
-        "The slope of the gap over log₂ of the bits (float at 32): below 0 supports.", _present(found),
+        "The change of the gap with each halving of the bits (slope over −log₂, float at 32): below 0 supports.",
+        _present(found),
     )  # fmt: skip
 
 

@@ -90,7 +90,7 @@ class Uniform(_Record):
     mean: Number
     error: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
     draws: Count
-    spread: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    spread: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
 
 
 class Twin(_Record):
@@ -101,7 +101,7 @@ class Twin(_Record):
     rounding: Number
     uniform: Uniform
     predicted: Number
-    predicted_spread: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    predicted_spread: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
 
 
 class NoiseBound(_Record):
