@@ -60,11 +60,11 @@ class Stop:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Hold ``folder`` against a second sweep, for as long as this process or one of its workers lives.
+def locked(folder: Path, what: str = "sweep") -> Iterator[int]:
+    """Hold ``folder`` against a second ``what``, for as long as this process or one of its workers lives.
 
     Raises:
-        OutputError: another sweep is at work there.
+        OutputError: another one is at work there.
     """
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -72,7 +72,7 @@ def locked(folder: Path) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OutputError(
-                f"{folder}: another sweep, or a run that one has left behind, is at work there; one at a time. "
+                f"{folder}: another {what}, or a run that one has left behind, is at work there; one at a time. "
                 "Wait for it, or choose another -o."
             ) from None
         yield descriptor

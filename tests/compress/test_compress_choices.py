@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from unetq.compress import deliver, job
+from unetq.compress import deliver, finished, job
 from unetq.compress.budget import Budget
 from unetq.compress.deliver import Delivery
 from unetq.compress.finetune import FineTuning, Tuned
@@ -74,6 +74,15 @@ def test_a_better_choice_is_sought_before_a_refusal() -> None:
     assert search(budget, scores, mend=lambda *_: OTHER).run() is OTHER
 
 
+def test_what_only_the_slack_lets_pass_is_not_told_as_kept() -> None:
+    budget, lines = Budget(size=10, max_dice_drop=1.0), list[str]()
+    scores = {WIDE.key: Score({}, 0.88), OTHER.key: Score({}, 0.895)}
+    found = search(budget, scores, slack=2.0, tell=lines.append)
+    assert found.look(WIDE) and found.look(OTHER)
+    assert [point["kept"] for point in found.tried] == [False, True]
+    assert lines == ["10 bytes: Dice 0.8800 (too low, but for fine-tuning)", "10 bytes: Dice 0.8950 (kept)"]
+
+
 @pytest.mark.parametrize("missing", [{}, {"latency": 0.1}])
 def test_what_is_as_good_without_fine_tuning_is_the_choice_that_won(
     monkeypatch: pytest.MonkeyPatch, missing: dict[str, float]
@@ -91,6 +100,14 @@ def test_what_is_as_good_without_fine_tuning_is_the_choice_that_won(
     at: Any = SimpleNamespace(level=SimpleNamespace(attempts=1))
     found = Delivery(at, Path("source"), None, "").deliver(search(Budget(size=10), {}), WIDE, {})
     assert made == [OTHER] and found == {"from": tuned if missing else plain, "bits": OTHER}
+
+
+def test_a_time_above_the_limit_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: Any = None
+    for times, least in (([0.3, 0.19, 0.1], 0.19), ([0.1, 0.05], 0.1), ([0.4, 0.3, 0.5, 0.1], 0.3)):
+        told = iter(times)
+        monkeypatch.setattr(finished, "layer_times", lambda *_, told=told: ({}, next(told)))
+        assert finished.least_time(packed, (8, 8), 0.2) == least
 
 
 def test_what_another_source_left_is_not_gone_on_with() -> None:

@@ -99,3 +99,12 @@ def test_budgets() -> None:
     assert budget.resources == {"size": 10.0}
     assert budget.shortfall({"cell": 0.895}, 0.895, 0.9) == {}
     assert set(budget.shortfall({"cell": 0.79}, 0.79, 0.9)) == {"min-dice cell", "max-dice-drop"}
+
+
+def test_a_solver_without_time_does_not_say_that_there_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        x, status, message = None, 1, "Time limit reached."
+
+    monkeypatch.setattr("unetq.compress.milp.milp", lambda *_, **__: Nothing())
+    with pytest.raises(BudgetError, match=r"no choice of bits in 60 s .* does not say that there is none"):
+        solve({"a": {2: 1.0, 4: 0.0}}, [Limit("size", 3.0, {"a": {2: 2.0, 4: 4.0}})])

@@ -46,6 +46,9 @@ def test_a_size_is_met_and_every_prediction_is_true(made: Path) -> None:
     judged = next(p for p in record["tried"] if p["bits"] == chosen["bits"])
     assert judged["dice"] == pytest.approx(chosen["dice"])  # the packed file in the runtime, and the run in torch
     assert "bytes" in describe(made, record) and "float" in describe(made, record)
+    assert "before that" not in describe(made, record)
+    tuned = {**record, "chosen": {**chosen, "fine_tuned_steps": 400}}
+    assert "  fine-tuned for 400 steps; before that:\n" in describe(made, tuned)
 
 
 def test_the_folder_is_a_run_like_any_other(made: Path) -> None:

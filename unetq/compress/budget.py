@@ -17,7 +17,7 @@ def _quantity(text: str, what: str, units: Mapping[str, float], example: str) ->
     match = _QUANTITY.fullmatch(text)
     unit = match.group(2).upper() if match else ""
     if match is None or unit not in units:
-        listed = ", ".join(name.replace("IB", "iB") for name in units)
+        listed = ", ".join(name.replace("IB", "iB") if name in BYTES else name.lower() for name in units)
         raise ConfigError(f"{what} {text!r}: a number and a unit are needed ({listed}), such as {example}.")
     value = float(match.group(1)) * units[unit]
     if value <= 0:

@@ -2,14 +2,17 @@
 
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from ..bench.caps import processor_name
 from ..errors import BudgetError
 from ..metrics import headline, volume_dice
 from ..scoring import Forward
+from ..sweep_process import locked
 from .baselines import uniform_within
 from .budget import Budget
 from .hessian import traces, weight_scores
@@ -49,6 +52,7 @@ class Job:
         budget.check_reachable(self.reference.dice)
         self.bench: Workbench = start.bench(widths, tell)
         self.crops = start.crops()
+        self.held = ExitStack()  # whoever calls ``choose`` closes it: it keeps others off ``OUT.work``
         self.work = out.absolute().parent / (out.name + WORK)
         self.identity = start.identity(widths)
         self.kept = Measurements(self.work, self.identity)
@@ -66,8 +70,11 @@ class Job:
         plans, is_new = self.kept.plans, not self.work.exists()
         self.kept, found = open_measurements(self.work, self.identity)
         self.kept.plans = {**plans, **self.kept.plans}
+        self.held.enter_context(locked(self.work, "compression"))
         if found:
             self.tell(f"going on with what {self.work} holds")
+        elif self.kept.path.is_file():
+            self.tell(f"{self.work} was of another source, effort or choice of bits: all is measured anew")
         if self.budget.latency is not None:
             self._time()
             try:
@@ -119,7 +126,7 @@ class Job:
         """Seconds of all layers at all widths, measured unless they are known of this processor."""
         self.latency = LatencyModel(self.bench, self.start.size)
         with Packed(self.bench.program(self.bench.space.nearest(8))) as packed:
-            key = f"{packed.runtime.isa} {'x'.join(map(str, self.start.size))}"
+            key = f"{processor_name()} {packed.runtime.isa} {'x'.join(map(str, self.start.size))}"
         if key not in self.kept.times:
             self.latency.measure(self.tell)
             self.kept.times[key] = self.latency.record()

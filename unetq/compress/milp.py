@@ -19,11 +19,13 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
-from ..errors import ConfigError
+from ..errors import BudgetError, ConfigError
 
 Key = Any
 Table = Mapping[Key, Mapping[int, float]]
 SECONDS = 60.0
+"""After which the best choice that is known counts; one is there long before."""
+INFEASIBLE = 2  # of scipy.optimize.milp
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class _Matrix:
             bounds=Bounds(0.0, upper),
             options={"time_limit": SECONDS, "mip_rel_gap": 1e-6},
         )
+        if found.x is None and found.status != INFEASIBLE:
+            raise BudgetError(
+                f"the solver found no choice of bits in {SECONDS:g} s ({found.message}), which does not say that "
+                "there is none: loosen a limit, or offer fewer widths with --bits."
+            )
         return None if found.x is None else np.asarray(found.x)
 
 
@@ -141,6 +148,7 @@ def solve(score: Table, limits: Sequence[Limit]) -> Solution | None:
 
     Raises:
         ConfigError: a score that is not finite, or a bound that is not above 0.
+        BudgetError: the time is over, and neither a choice nor that there is none is known.
     """
     _check(score, limits)
     matrix = _Matrix(score, limits)
@@ -161,7 +169,7 @@ def nearest(score: Table, limits: Sequence[Limit]) -> Solution:
         score, limits: as of ``solve``.
 
     Raises:
-        ConfigError: as ``solve``.
+        ConfigError, BudgetError: as ``solve``.
     """
     _check(score, limits)
     matrix = _Matrix(score, limits)

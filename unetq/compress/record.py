@@ -15,6 +15,8 @@ def describe(out: Path, record: Mapping[str, Any]) -> str:
         f"{weights[-1]} bits, activations of {tensors[0]} to {tensors[-1]}",
         f"  Dice {chosen['mean_dice']:.4f}, float {in_float['mean_dice']:.4f} (validation), {record['seconds']:.0f} s",
     ]
+    if chosen["fine_tuned_steps"]:
+        lines.append(f"  fine-tuned for {chosen['fine_tuned_steps']} steps; before that:")
     for point in sorted(record["tried"], key=lambda item: float(item["size"])):
         mark = "" if point["kept"] else ", too low"
         lines.append(f"  {int(point['size']):>10} bytes  Dice {point['mean_dice']:.4f}{mark}")

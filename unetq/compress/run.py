@@ -62,22 +62,23 @@ def compress(
     start = open_start(source, settings or {}, Options(seed=seed), level.samples if samples is None else samples, data)
     budget = wishes.budget(start.spec.labels)
     job = Job(start, budget, level, out, tuple(widths), by, tell)
-    search, chosen = job.choose()
-    record: dict[str, Any] = {
-        "schema": SCHEMA,
-        "unetq": __version__,
-        "source": {"checkpoint": str(start.checkpoint.path), "sha256": job.identity["checkpoint"]},
-        "budget": budget.record(),
-        "effort": effort,
-        "by": by,
-        "widths": job.identity["widths"],
-        "image": list(start.size),
-        "float": {"mean_dice": job.reference.mean, "dice": dict(job.reference.dice)},
-        "tried": search.tried,
-        "scores": {
-            f"{kind} {name}": {str(bits): score for bits, score in sorted(values.items())}
-            for (kind, name), values in job.table.items()
-        },
-        "sensitivity": job.kept.sensitivity,
-    }
-    return Delivery(job, source, data, command).deliver(search, chosen, record)
+    with job.held:
+        search, chosen = job.choose()
+        record: dict[str, Any] = {
+            "schema": SCHEMA,
+            "unetq": __version__,
+            "source": {"checkpoint": str(start.checkpoint.path), "sha256": job.identity["checkpoint"]},
+            "budget": budget.record(),
+            "effort": effort,
+            "by": by,
+            "widths": job.identity["widths"],
+            "image": list(start.size),
+            "float": {"mean_dice": job.reference.mean, "dice": dict(job.reference.dice)},
+            "tried": search.tried,
+            "scores": {
+                f"{kind} {name}": {str(bits): score for bits, score in sorted(values.items())}
+                for (kind, name), values in job.table.items()
+            },
+            "sensitivity": job.kept.sensitivity,
+        }
+        return Delivery(job, source, data, command).deliver(search, chosen, record)

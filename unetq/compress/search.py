@@ -66,8 +66,9 @@ class Search:
         return self._smallest() if self.budget.size is None else self._best()
 
     def look(self, allocation: Allocation) -> bool:
-        """Score an allocation, note it, and say whether it keeps the floors."""
+        """Score an allocation, note it, and say whether it keeps the floors, less the slack; the note is without it."""
         score = self.judge(allocation)
+        kept = not self.budget.shortfall(score.dice, score.mean, self.reference.mean)
         missing = self._missing(score)
         takes = self.planner.takes(allocation)
         self.tried.append(
@@ -76,10 +77,11 @@ class Search:
                 "mean_dice": score.mean,
                 "dice": dict(score.dice),
                 "bits": allocation.record(),
-                "kept": not missing,
+                "kept": kept,
             }
         )
-        self.tell(f"{int(takes['size'])} bytes: Dice {score.mean:.4f} ({'kept' if not missing else 'too low'})")
+        told = "kept" if kept else "too low" if missing else "too low, but for fine-tuning"
+        self.tell(f"{int(takes['size'])} bytes: Dice {score.mean:.4f} ({told})")
         return not missing
 
     def keeps(self, allocation: Allocation) -> bool:
@@ -131,12 +133,12 @@ class Search:
             self.planner.space, self.planner.score, self.planner.size, Budget(max_dice_drop=self.budget.max_dice_drop,
             min_dice=self.budget.min_dice),
         )  # fmt: skip
-        other = Search(free, free.budget, self.judge, self.reference, self.steps, self.slack, self.tell, self.tried)
+        other = Search(free, free.budget, self.judge, self.reference, self.steps, 0.0, self.tell, self.tried)
         try:
             kept = other.run()
         except BudgetError:
-            return " No choice of bits keeps the Dice."
-        return f" The smallest file found that keeps the Dice has {free.size.predict(kept)} bytes."
+            return " No choice of bits keeps the Dice without fine-tuning."
+        return f" The smallest file found that keeps the Dice without fine-tuning has {free.size.predict(kept)} bytes."
 
 
 def polish(

@@ -49,7 +49,7 @@ class Takes(_Model):
 
 
 class Tried(Takes):
-    """A choice of bits before fine-tuning; ``kept``: inside the budget, as far as that is asked then."""
+    """A choice of bits before fine-tuning; ``kept``: inside the budget as it is then."""
 
     mean_dice: Score
     bits: Bits

@@ -97,7 +97,7 @@ def plan(
     for seed in range(first, first + grid.seeds):
         for arm, weight, act in cells:
             planned = _planned(config, folder, settings, data, (arm, weight, act), seed)
-            _check(planned.experiment)
+            _check(planned.experiment, arm)
             runs.append(StudyRun(planned, arm, weight, act, seed))
     return tuple(runs)
 
@@ -130,13 +130,14 @@ def _noise(arm: Arm) -> tuple[str, ...]:
     return (f"{NOISE_KEY}=uniform",)
 
 
-def _check(experiment: Experiment) -> None:
+def _check(experiment: Experiment, arm: Arm) -> None:
     """That the float run and the low-bit ones have one schedule, and that their method exists at their widths.
 
     Raises:
         ConfigError: naming the key.
     """
-    train, quant = experiment.train, experiment.quant
+    train, quant, noise = experiment.train, experiment.quant, experiment.quant.noise
+    kind, first, last = "uniform" if arm == "noise" else "none", noise.first, noise.last
     rules: tuple[tuple[str, Any, Any, str], ...] = (
         ("train.from_scratch", train.from_scratch, True, "all runs start from random weights"),
         ("train.from_run", train.from_run, None, "all runs start from random weights"),
@@ -148,6 +149,11 @@ def _check(experiment: Experiment) -> None:
         ("train.sharpness.method", train.sharpness.method, "none", "no run is pushed to a flat minimum"),
         ("train.early_stop_patience", train.early_stop_patience, 0, "all runs have as many steps"),
         ("quant.layers", quant.layers, [], "a run has one width for all layers"),
+        (NOISE_KEY, noise.kind, kind, "the arm noise alone has noise; the others round"),
+        ("quant.noise.tensors", noise.tensors, "weights", "activations of the arm noise are float"),
+        ("quant.noise.first", 1.0 if first is None else first, 1.0, "noise is as large as a step from start to end"),
+        ("quant.noise.last", 1.0 if last is None else last, 1.0, "noise is as large as a step from start to end"),
+        ("quant.noise.until", noise.until, 1.0, "the arm noise never rounds"),
     )  # fmt: skip
     for key, value, wanted, rule in rules:
         if value != wanted:
