@@ -62,6 +62,17 @@ def test_time_that_is_left_is_used(source: Path, tmp_path: Path, monkeypatch: py
     assert [t["missing"] for t in short["tuning"]][-1] == []  # nothing was begun after the first that kept it
 
 
+def test_equal_widths_of_a_given_size_are_fine_tuned_too(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(options.EFFORTS, "hour", Effort(2, 1, 0, tuning=3, attempts=3, slack=100.0, seconds=1e6))
+    record = fit(source, tmp_path / "out", target_size="8.9KB", effort="hour", widths=(2, 4, 8))
+    first, equal = record["tuning"]
+    inner = [bits for name, bits in equal["bits"]["weight"].items() if name not in ("encoder.0.0", "head")]
+    assert len(set(inner)) == 1 and equal["bits"]["weight"]["head"] == 8 and equal["size"] <= 8900
+    assert record["chosen"]["mean_dice"] >= max(first["mean_dice"], equal["mean_dice"])
+
+
 def untimed(attempt: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attempt.items() if key != "seconds"}
 

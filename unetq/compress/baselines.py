@@ -35,6 +35,18 @@ def ordinary(bench: Workbench, weight_bits: int, act_bits: int) -> Allocation:
     return Allocation({variable: found[variable] for variable in bench.space.choices})
 
 
+def equal_within(bench: Workbench, size: SizeModel, target: int) -> Allocation | None:
+    """The widest equal widths of at most ``target`` bytes: with first and last layer at 8 bits where one fits so."""
+    for bits in reversed(_weight_widths(bench.space)):
+        try:
+            found = ordinary(bench, bits, 8)
+        except ConfigError:  # 8 bits are not to choose from
+            break
+        if size.predict(found) <= target:
+            return found
+    return uniform_within(bench.space, size, target)
+
+
 def uniform_above(space: Space, size: SizeModel, target: int) -> Allocation | None:
     """The narrowest equal widths of all weights whose file has more than ``target`` bytes; None where none has."""
     every = (space.uniform(bits, 8) for bits in _weight_widths(space))

@@ -1,9 +1,10 @@
 """Which allocations are fine-tuned, one after the other, and which of them is delivered.
 
 Where the file is to be small, sizes are searched: after one that keeps the budget a smaller one is tried, after one
-that misses it a larger one, between what is known of both sides. Where the size is given, the first one is it. With
-time left, or where nothing kept the budget, the best widths are fine-tuned once more for longer; the better of both is
-delivered. What was fine-tuned is remembered by its widths and steps, and a fine-tuning that was interrupted goes on.
+that misses it a larger one, between what is known of both sides. Where the size is given, the first one is it, and
+equal widths are tried beside it: what is apart before fine-tuning can be alike after it. With time left, or where
+nothing kept the budget, the best widths are fine-tuned once more for longer; the better of both is delivered. What was
+fine-tuned is remembered by its widths and steps, and a fine-tuning that was interrupted goes on.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs import CONFIG
+from .baselines import equal_within
 from .finished import Finished, finished
 from .job import Job
 from .search import Search
@@ -83,7 +85,7 @@ class FineTuning:
         if best is None:
             found = planner.plan(min(round(lost * LARGER), self.job.budget.size or 1 << 60))
         elif not self.smallest:
-            return None
+            return self._equal()
         else:
             known = lost or self.job.size.predict(planner.space.nearest(1))
             size = max(round(math.sqrt(known * best.size)), 0 if lost else round(best.size * self._step(best)))
@@ -95,6 +97,17 @@ class FineTuning:
             return None
         self.search.look(found)
         return self.job.polished(self.search, found)
+
+    def _equal(self) -> Allocation | None:
+        """The widest equal widths inside the limits, other layers than first and last where these keep 8 bits; once."""
+        found = equal_within(self.job.bench, self.job.size, self.job.budget.size or 1 << 60)
+        if found is None or any(record["bits"] == found.record() for record in self.record):
+            return None
+        takes = self.search.planner.takes(found)
+        if any(takes[name] > bound for name, bound in self.job.budget.resources.items()):
+            return None
+        self.search.look(found)
+        return found
 
     def _step(self, best: Tuned) -> float:
         return BOLDLY if best.result.mean >= self.job.reference.mean else SMALLER
