@@ -1,4 +1,4 @@
-"""Commands of ``unetq`` as a user gives them: in this process, or in one of their own."""
+"""Commands of ``unetq`` as a user gives them, in this process or in one of their own, and programs of the tests."""
 
 import os
 import subprocess
@@ -33,3 +33,12 @@ def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+
+
+def run_program(name: str, folder: Path) -> None:
+    """Run ``tests/name``, which may start further processes, on ``folder``; it ends well."""
+    paths = [str(ROOT), str(ROOT / "datasets"), str(ROOT / "tests")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    program = [sys.executable, str(ROOT / "tests" / name), str(folder)]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,14 +1,12 @@
 """Noise training in whole runs: resumed to the same bits, in two processes, exact when packed; where it cannot be."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import run_program
 from interruptions import Crash, assert_same_run, at, crash
 from noise_program import KINDS, SEED, STEPS, network, optimizer_of
 from sharpness_reference import batch, loss_of
@@ -20,7 +18,6 @@ from unetq.runs import open_run
 from unetq.runtime import Runtime
 from unetq.train import train
 
-ROOT = Path(__file__).resolve().parent.parent
 FLOAT = {"float_steps": 2, "validate_every": 8}
 
 
@@ -81,11 +78,7 @@ def test_bad_settings_are_named_and_nothing_is_written(tmp_path: Path, quant: di
 
 def test_two_processes_train_with_one_noise(tmp_path: Path) -> None:
     """Both draw alike, so that they take the step of both batches together in one process."""
-    program = [sys.executable, str(ROOT / "tests" / "noise_program.py"), str(tmp_path)]
-    paths = [str(ROOT), str(ROOT / "datasets"), str(ROOT / "tests")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_program("noise_program.py", tmp_path)
     for kind in KINDS:
         a, b = (torch.load(tmp_path / f"{kind}-{rank}.pt") for rank in (0, 1))
         assert all(torch.equal(a[key], b[key]) for key in a), f"{kind}: the processes part"

@@ -1,14 +1,12 @@
 """Sharpness-aware steps in whole runs: resumed to the same bits, in two processes, with all else that training has."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import run_program
 from sharpness_program import BITS, METHODS, RHO, SEED, network
 from sharpness_reference import batch, stepped, steps_of
 from small_runs import assert_same_tensors, small, tensors
@@ -16,8 +14,6 @@ from small_runs import assert_same_tensors, small, tensors
 from unetq.config import build, merge
 from unetq.errors import ConfigError
 from unetq.train import train
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Crash(Exception):
@@ -103,11 +99,7 @@ def test_a_run_is_not_resumed_with_another_step(tmp_path: Path) -> None:
 
 def test_two_processes_move_to_one_point(tmp_path: Path) -> None:
     """Gradients are averaged before the norm: both take the step that is written by hand for the two batches."""
-    program = [sys.executable, str(ROOT / "tests" / "sharpness_program.py"), str(tmp_path)]
-    paths = [str(ROOT), str(ROOT / "datasets"), str(ROOT / "tests")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_program("sharpness_program.py", tmp_path)
     for name in METHODS:
         for number in (0, 2):
             a, b = (torch.load(tmp_path / f"{name}-{number}-{rank}.pt") for rank in (0, 1))

@@ -82,6 +82,14 @@ def test_the_same_again_does_nothing(made: Path, monkeypatch: pytest.MonkeyPatch
     assert study(asked(made), "page", start=never).exit_code == 0 and (made / "study.html").is_file()
 
 
+def test_a_record_alone_is_enough_for_the_page(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_bytes((made / "study.json").read_bytes())
+    assert study(asked(tmp_path), "page").exit_code == 0
+    assert (tmp_path / "study.md").read_text() == (made / "study.md").read_text()
+    with pytest.raises(OutputError, match="a study has its folder to itself"):
+        study(asked(tmp_path), "measure")
+
+
 def test_what_changed_is_measured_anew(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
     whole = measuring.measure

@@ -9,7 +9,7 @@ from ..experiment import Experiment, SharpnessConfig
 from .descent import Descent, Objective
 from .esam import Esam
 from .looksam import LookSam
-from .sam import Sam
+from .sam import Around, Sam
 
 
 def check_sharpness(experiment: Experiment) -> None:
@@ -50,9 +50,9 @@ def build_descent(
     if config.method == "none" or config.stages not in (stage, "both"):
         return Descent(objective, optimizer, fabric)
     case = 2 if config.method == "sam" else config.case
+    around = Around(objective, optimizer, fabric, network, config.rho, case)
     if config.method == "esam":
-        shares = (config.beta, config.gamma, config.ascent)
-        return Esam(objective, optimizer, fabric, network, config.rho, case, *shares, seed)
+        return Esam(around, config.beta, config.gamma, config.ascent, seed)
     if config.method == "looksam":
-        return LookSam(objective, optimizer, fabric, network, config.rho, case, config.every, config.alpha)
-    return Sam(objective, optimizer, fabric, network, config.rho, case)
+        return LookSam(around, config.every, config.alpha)
+    return Sam(around)

@@ -17,13 +17,10 @@ gradient too is of a share of the batch only (its first images; batches are draw
 import math
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
-from .descent import Objective
 from .places import Place, buffers_kept, moved
-from .sam import Sam
-from .saq import Case
+from .sam import Around, Sam
 
 
 class Esam(Sam):
@@ -35,20 +32,8 @@ class Esam(Sam):
         seed: with the number of a step it decides which tensors are moved, alike in all processes.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
-        fabric: Fabric,
-        network: nn.Module,
-        rho: float,
-        case: Case,
-        beta: float,
-        gamma: float,
-        ascent: float,
-        seed: int,
-    ) -> None:
-        super().__init__(objective, optimizer, fabric, network, rho, case)
+    def __init__(self, around: Around, beta: float, gamma: float, ascent: float, seed: int) -> None:
+        super().__init__(around)
         self.beta, self.gamma, self.ascent, self.seed = beta, gamma, ascent, seed
 
     def step(self, images: Tensor, labels: Tensor, number: int) -> Tensor:

@@ -8,13 +8,10 @@ checkpoint holds it and a resumed run goes on to the same bits.
 """
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
-from .descent import Objective
 from .places import Place, averaged, gradient, norm_of, watched
-from .sam import TINY, Sam
-from .saq import Case
+from .sam import TINY, Around, Sam
 
 KEY = "looksam"
 
@@ -26,18 +23,8 @@ class LookSam(Sam):
         every: k, from 1 (which is SAM). alpha: weight of the reused part.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
-        fabric: Fabric,
-        network: nn.Module,
-        rho: float,
-        case: Case,
-        every: int,
-        alpha: float,
-    ) -> None:
-        super().__init__(objective, optimizer, fabric, network, rho, case)
+    def __init__(self, around: Around, every: int, alpha: float) -> None:
+        super().__init__(around)
         self.every, self.alpha = every, alpha
 
     def step(self, images: Tensor, labels: Tensor, number: int) -> Tensor:

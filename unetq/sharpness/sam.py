@@ -9,6 +9,7 @@ half a unit of a weight's last place (2**-9 of it) is lost in the convolution; w
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
@@ -21,27 +22,32 @@ from .saq import CASES, Case
 TINY = 1e-12
 
 
-class Sam(Descent):
-    """A step along the gradient at the worst point nearby.
+@dataclass(frozen=True)
+class Around:
+    """What every sharpness-aware step goes around.
 
-    Args:
+    Attributes:
+        objective, optimizer: what Fabric wrapped.
         network: the float network or ``QuantNet`` inside the objective's.
         rho: length of the perturbation over all places together, in units of the weights.
         case: of ``saq``; without quantisers all three are SAM.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
-        fabric: Fabric,
-        network: nn.Module,
-        rho: float,
-        case: Case,
-    ) -> None:
-        super().__init__(objective, optimizer, fabric)
-        self.network, self.rho, self.sides = network, rho, CASES[case]
-        self.places = find_places(network)
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    fabric: Fabric
+    network: nn.Module
+    rho: float
+    case: Case
+
+
+class Sam(Descent):
+    """A step along the gradient at the worst point nearby."""
+
+    def __init__(self, around: Around) -> None:
+        super().__init__(around.objective, around.optimizer, around.fabric)
+        self.network, self.rho, self.sides = around.network, around.rho, CASES[around.case]
+        self.places = find_places(around.network)
 
     def step(self, images: Tensor, labels: Tensor, number: int) -> Tensor:
         """As ``Descent.step``."""

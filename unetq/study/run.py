@@ -74,7 +74,8 @@ def study(asked: Study, only: Part | None = None, tell: Tell = lambda line: None
         OutputError: ``out`` holds other things, or cannot be written.
         UnetqError: nothing is measured of which a page could tell.
     """
-    _check_folder(asked.out)
+    if only != "page" or not (asked.out / RECORD).is_file():  # all that a page is made of
+        _check_folder(asked.out)
     if only == "page":
         return Outcome({}, _written(asked.out))
     runs = plan(asked.config, asked.grid, asked.out / RUNS, asked.settings, asked.data)
