@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from sharpness_reference import LEARNING_RATE, batch, loss_of
-from torch import distributed, nn
+from torch import nn
 
+from unetq.processes import launched
 from unetq.quant.calibrate import calibrate
 from unetq.quant.convert import quantize
 from unetq.quant.network import QuantNet
@@ -39,11 +40,8 @@ def optimizer_of(q: QuantNet) -> torch.optim.Optimizer:
     return torch.optim.SGD(q.parameters(), lr=LEARNING_RATE)
 
 
-def main() -> None:
+def run(fabric: Fabric, folder: Path) -> None:
     """Train with each kind; write the weights after the last step."""
-    folder = Path(sys.argv[1])
-    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")
-    fabric.launch()
     torch.set_num_threads(1)
     rank = fabric.global_rank
     for kind in KINDS:
@@ -58,8 +56,9 @@ def main() -> None:
             fabric.backward(loss)
             optimizer.step()
         torch.save({k: v.detach().clone() for k, v in q.named_parameters()}, folder / f"{kind}-{rank}.pt")
-    distributed.destroy_process_group()  # gloo's threads must end before the interpreter does, or it aborts
 
 
 if __name__ == "__main__":
-    main()
+    together = Fabric(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")
+    with launched(together):
+        run(together, Path(sys.argv[1]))

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from sharpness_reference import LEARNING_RATE, Tiny, batch, loss_of
-from torch import distributed
 
 from unetq.experiment import SharpnessConfig
+from unetq.processes import launched
 from unetq.quant.calibrate import calibrate
 from unetq.quant.convert import quantize
 from unetq.quant.network import QuantNet
@@ -43,11 +43,8 @@ def network() -> QuantNet:
     return q.train()
 
 
-def main() -> None:
+def run(fabric: Fabric, folder: Path) -> None:
     """Train three steps with each method; write the weights after the first and the last."""
-    folder = Path(sys.argv[1])
-    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")
-    fabric.launch()
     torch.set_num_threads(1)
     rank = fabric.global_rank
     for name, settings in METHODS.items():
@@ -61,8 +58,9 @@ def main() -> None:
             if number in (0, 2):
                 state = {k: v.detach().clone() for k, v in q.named_parameters()}
                 torch.save(state, folder / f"{name}-{number}-{rank}.pt")
-    distributed.destroy_process_group()  # gloo's threads must end before the interpreter does, or it aborts
 
 
 if __name__ == "__main__":
-    main()
+    together = Fabric(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")
+    with launched(together):
+        run(together, Path(sys.argv[1]))

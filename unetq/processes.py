@@ -1,6 +1,8 @@
 """Where a run computes: device, precision, and the processes that share its batches."""
 
+import gc
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,12 +37,22 @@ def build_fabric(config: TrainConfig) -> Fabric:
 def launched(fabric: Fabric) -> Iterator[None]:
     """Within, the processes of ``fabric`` run together; afterwards their connection is closed.
 
-    One left open keeps threads (gloo's) that abort an interpreter which ends before them.
+    One left open keeps threads (gloo's) that abort an interpreter which ends before them. And whatever was wrapped
+    within must be gone before it is closed: the last to hold the connection ends its threads, and a wrapper does so
+    with the interpreter's lock in hand, for which such a thread may be waiting (pytorch issue 190489). So call a
+    function within, and keep nothing wrapped outside of it; what an error on its way out still holds is let go here.
     """
     connected = distributed.is_available() and distributed.is_initialized()
     fabric.launch()
     try:
         yield
+    except BaseException as error:
+        held: BaseException | None = error
+        while held is not None:
+            traceback.clear_frames(held.__traceback__)
+            held = held.__context__
+        raise
     finally:
         if not connected and distributed.is_available() and distributed.is_initialized():
+            gc.collect()
             distributed.destroy_process_group()
