@@ -5,10 +5,12 @@ RUN is a float run (such as of ``unetq train em --weight-bits 32 --act-bits 32``
 
 - ``refusal``: what is said of a pair of budgets that no choice meets;
 - ``drop``: the smallest file within ``--max-dice-drop`` points of float; ``size``: the best file of ``--target-size``;
-- ``joint``: the best file of that size with 0.9 of the memory and of the time that 8 bits everywhere take;
-- ``untuned``: at the sizes of ``drop`` and ``size``, and for W4A6, the validation Dice before fine-tuning of the chosen
-  widths, of equal widths below and above, and of ``--draws`` random allocations;
-- ``tuned``: the equal widths (with ``--tune-random`` the random ones too) fine-tuned by as many steps as the file that
+- ``joint``: the best file of that size within ``--max-memory`` and ``--max-latency``; where neither is given, 0.9 of
+  what 8 bits everywhere take of both;
+- ``untuned``: in the budgets of ``drop`` (its size), ``size`` and ``joint`` (without its latency), and for W4A6, the
+  validation Dice before fine-tuning of the chosen widths, of equal widths inside and above, and of ``--draws`` random
+  allocations;
+- ``tuned``: of these the ones whose names begin with one of ``--tune``, fine-tuned by as many steps as the file that
   they are compared with.
 
 ``acceptance.json`` and standard output have it all: files with what was predicted of them against what they take, and
@@ -24,12 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from unetq import files
-from unetq.compress.baselines import ordinary, random_within, uniform_above, uniform_within
+from unetq.compress.baselines import equal_within, ordinary, random_within, uniform_above
 from unetq.compress.budget import Budget, parse_bytes
 from unetq.compress.finished import finished
 from unetq.compress.job import Job
 from unetq.compress.latency import RUNS, layer_times
+from unetq.compress.memory import MemoryModel
 from unetq.compress.options import EFFORTS, Wishes, parse_widths
+from unetq.compress.planner import Planner
 from unetq.compress.run import compress
 from unetq.compress.source import open_start
 from unetq.compress.space import Allocation
@@ -39,6 +43,7 @@ from unetq.errors import BudgetError, UnetqError
 from unetq.ptq.network import Options
 
 PARTS = ("refusal", "drop", "size", "joint", "untuned", "tuned")
+COMPARED = ("drop", "size", "joint")
 JOINT = 0.9
 LATENCY_WITHIN = 0.15
 SMALLER = 1.3
@@ -115,13 +120,17 @@ class Acceptance:
     def joint(self) -> None:
         """The best file within a size, a memory and a time."""
 
+        given = self.given
+
         def wishes() -> Wishes:
+            if given.max_memory or given.max_latency:
+                return Wishes(target_size=given.target_size, max_memory=given.max_memory, max_latency=given.max_latency)
             job = self.job()
             with Packed(job.bench.program(job.bench.space.nearest(8))) as packed:
                 memory = packed.arena_bytes(job.start.size)
                 seconds = layer_times(packed, job.start.size, RUNS)[1]
             return Wishes(
-                target_size=self.given.target_size,
+                target_size=given.target_size,
                 max_memory=f"{int(JOINT * memory)}B",
                 max_latency=f"{JOINT * seconds * 1e6:.0f}us",
             )
@@ -134,18 +143,24 @@ class Acceptance:
 
     def _baselines(self, job: Job) -> dict[str, Allocation]:
         space, every = job.bench.space, {"W4A6": ordinary(job.bench, 4, 6)}
-        for name in ("drop", "size"):
+        for name in COMPARED:
             if name not in self.found:
                 continue
             bits = self.found[name]["bits"]
             ours = Allocation({v: bits[v[0]][v[1]] for v in space.choices})
             target = job.size.predict(ours)
-            equal = {"below": uniform_within(space, job.size, target), "above": uniform_above(space, job.size, target)}
+            memory = self.found[name].get("budget", {}).get("max_memory_bytes")
+            budget = Budget(size=target if name == "drop" else self.target, memory=memory)
+            nothing = {v: dict.fromkeys(widths, 0.0) for v, widths in space.choices.items()}
+            planner = Planner(space, nothing, job.size, budget, MemoryModel(job.bench, job.start.size))
+            equal = {
+                "equal inside": equal_within(job.bench, planner),
+                "equal above": uniform_above(space, job.size, target) if memory is None else None,
+            }
             every |= {f"{name}: chosen": ours}
-            every |= {f"{name}: equal {side}": a for side, a in equal.items() if a is not None}
-            if name == "size":
-                draws = (random_within(space, job.size, target, seed) for seed in range(self.given.draws))
-                every |= {f"{name}: random {seed}": allocation for seed, allocation in enumerate(draws)}
+            every |= {f"{name}: {which}": a for which, a in equal.items() if a is not None}
+            if name != "drop":
+                every |= {f"{name}: random {seed}": random_within(planner, seed) for seed in range(self.given.draws)}
         return every
 
     def untuned(self) -> None:
@@ -168,8 +183,10 @@ class Acceptance:
         known = self.found.setdefault("tuned", {})
         job = self.job()
         for name, allocation in self._baselines(job).items():
-            left_out = "chosen" in name or ("random" in name and not self.given.tune_random)
-            if left_out or known.get(name, {}).get("bits") == allocation.record():
+            if (
+                not name.startswith(tuple(self.given.tune.split(",")))
+                or known.get(name, {}).get("bits") == allocation.record()
+            ):
                 continue
             steps = self.given.steps or self._steps(name.split(":")[0])
             folder = self.given.out / "baselines" / name.replace(": ", "-").replace(" ", "-")
@@ -197,7 +214,7 @@ class Acceptance:
     def criteria(self) -> dict[str, bool]:
         """What was to be shown, as far as its parts were made."""
         found, met = self.found, {}
-        for name in ("drop", "size", "joint"):
+        for name in COMPARED:
             if name not in found:
                 continue
             predicted, measured = found[name]["predicted"], found[name]["measured"]
@@ -216,22 +233,19 @@ class Acceptance:
         return met | self._against()
 
     def _against(self) -> dict[str, bool]:
-        """The chosen widths against those of the same size, before fine-tuning, and equal ones after it."""
+        """The chosen widths against others in the same budget, before and after fine-tuning."""
         met = {}
-        untuned, tuned = self.found.get("untuned", {}), self.found.get("tuned", {})
-        for name in ("drop", "size"):
-            ours = untuned.get(f"{name}: chosen")
-            others = [r for key, r in untuned.items() if key.startswith(f"{name}: ") and key != f"{name}: chosen"]
-            others = [r for r in others if ours and r["bytes"] <= ours["bytes"]]
-            if ours and others:
-                best = max(r["mean_dice"] for r in others)
-                met[f"{name}: better than equal and random widths of its size, untuned"] = ours["mean_dice"] > best
-            for kind in ("equal widths below", "random widths of"):
-                start = f"{name}: {kind.split(' widths')[0]}" + (" below" if "below" in kind else " ")
-                rivals = [r["mean_dice"] for key, r in tuned.items() if key.startswith(start)]
-                if rivals and name in self.found:
-                    best = self.found[name]["mean_dice"] > max(rivals)
-                    met[f"{name}: better than {kind} its size, fine-tuned"] = best
+        for name in COMPARED:
+            ours = {
+                "untuned": self.found.get("untuned", {}).get(f"{name}: chosen", {}).get("mean_dice"),
+                "tuned": self.found.get(name, {}).get("mean_dice"),
+            }
+            for when, mean in ours.items():
+                for which in ("equal inside", "random"):
+                    every = self.found.get(when, {}).items()
+                    rivals = [r["mean_dice"] for key, r in every if key.startswith(f"{name}: {which}")]
+                    if rivals and mean is not None:
+                        met[f"{name}: better than {which} ({len(rivals)}), {when}"] = mean > max(rivals)
         return met
 
 
@@ -247,7 +261,9 @@ def main() -> None:
     parser.add_argument("--bits", default="1,2,3,4,5,6,8")
     parser.add_argument("--samples", type=int)
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--tune-random", action="store_true")
+    parser.add_argument("--max-memory", help="of the part joint")
+    parser.add_argument("--max-latency", help="of the part joint")
+    parser.add_argument("--tune", default="W4A6,drop: equal,size: equal,joint: equal", help="beginnings of names")
     parser.add_argument("--steps", type=int, help="of the baselines' fine-tuning; those of the file by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path)

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from unetq.compress.baselines import ordinary, random_within, uniform_above, uniform_within
+from unetq.compress.baselines import equal_within, ordinary, random_within, uniform_above
 from unetq.compress.budget import Budget
+from unetq.compress.memory import MemoryModel
 from unetq.compress.planner import Planner
 from unetq.compress.size import SizeModel
-from unetq.compress.space import TENSOR, WEIGHT, Allocation
+from unetq.compress.space import TENSOR, WEIGHT, Allocation, Variable
 from unetq.compress.workbench import Workbench
 from unetq.errors import ConfigError
 from unetq.export.program import ModelMeta
@@ -33,13 +34,14 @@ def test_all_fill_the_budget_and_the_solver_is_best(bench: Workbench) -> None:
     def total(allocation: Allocation) -> float:
         return sum(score[v][allocation[v]] for v in space.choices)
 
-    chosen = Planner(space, score, size, Budget(size=target)).plan()
-    equal = uniform_within(space, size, target)
+    planner = Planner(space, score, size, Budget(size=target))
+    chosen, equal = planner.plan(), equal_within(bench, planner)
     assert chosen is not None and equal is not None
-    assert {equal[v] for v in space.choices if v[0] == WEIGHT} == {4}
-    drawn = [random_within(space, size, target, seed) for seed in range(5)]
+    assert equal.key == ordinary(bench, 4, 8).key  # 8-bit ends fit, too
+    drawn = [random_within(planner, seed) for seed in range(5)]
     assert len({allocation.key for allocation in drawn}) > 1
-    assert random_within(space, size, target, 3).key == drawn[3].key
+    assert random_within(planner, 3).key == drawn[3].key
+    assert all(allocation[v] == 8 for allocation in drawn for v in space.choices if v[0] == TENSOR)
     for other in (equal, *drawn):
         assert size.predict(other) <= target
         assert total(chosen) <= total(other) * (1 + 1e-6)
@@ -50,7 +52,7 @@ def test_all_fill_the_budget_and_the_solver_is_best(bench: Workbench) -> None:
 
 def test_what_measures_alike_uses_the_size_or_saves_it(bench: Workbench) -> None:
     size = SizeModel(bench, lambda _: ModelMeta(name="some"))
-    alike = {v: dict.fromkeys(widths, 0.0) for v, widths in bench.space.choices.items()}
+    alike = none_of(bench)
     target = size.predict(bench.space.uniform(4, 8)) + 500
     full = Planner(bench.space, alike, size, Budget(size=target)).plan()
     small = Planner(bench.space, alike, size, Budget(max_dice_drop=1.0)).plan(target)
@@ -62,10 +64,12 @@ def test_what_measures_alike_uses_the_size_or_saves_it(bench: Workbench) -> None
 def test_equal_widths_on_both_sides_and_the_ordinary_ones(bench: Workbench) -> None:
     space, size = bench.space, SizeModel(bench, lambda _: ModelMeta(name="some"))
     target = size.predict(space.uniform(4, 8)) + 500
-    below, above = uniform_within(space, size, target), uniform_above(space, size, target)
-    assert below is not None and above is not None
-    assert {above[v] for v in space.choices if v[0] == WEIGHT} == {8}
-    assert size.predict(below) <= target < size.predict(above)
+    above = uniform_above(space, size, target)
+    assert above is not None and {above[v] for v in space.choices if v[0] == WEIGHT} == {8}
+    assert size.predict(space.uniform(4, 8)) <= target < size.predict(above)
+    roomy = Planner(space, none_of(bench), size, Budget(size=size.predict(ordinary(bench, 4, 8))))
+    found = equal_within(bench, roomy)
+    assert found is not None and found.key == ordinary(bench, 4, 8).key
     assert uniform_above(space, size, size.predict(space.nearest(8))) is None
     four = ordinary(bench, 4, 3)
     weights = {v[1]: four[v] for v in space.choices if v[0] == WEIGHT}
@@ -76,8 +80,35 @@ def test_equal_widths_on_both_sides_and_the_ordinary_ones(bench: Workbench) -> N
         ordinary(bench, 5, 3)
 
 
+def test_under_a_memory_activations_are_equal_or_drawn_too(bench: Workbench) -> None:
+    space, size = bench.space, SizeModel(bench, lambda _: ModelMeta(name="some"))
+    memory = MemoryModel(bench, (256, 256))
+    at = {bits: memory.predict(space.uniform(3, bits)) for bits in (2, 4, 8)}
+    assert at[2] < at[4] < at[8]
+    budget = Budget(size=size.predict(space.uniform(3, 8)), memory=at[4])
+    planner = Planner(space, none_of(bench), size, budget, memory)
+    equal = equal_within(bench, planner)
+    assert equal is not None and equal.key == space.uniform(3, 4).key
+    for seed in range(4):
+        drawn = random_within(planner, seed)
+        assert planner.exceeded(drawn) is None
+        assert len({drawn[v] for v in space.choices if v[0] == TENSOR}) > 1
+    planner = Planner(space, none_of(bench), size, Budget(memory=at[4]), memory)
+    assert planner.exceeded(space.nearest(8)) == "memory"
+    drawn = random_within(planner, 0)
+    assert all(drawn[v] == 8 for v in space.choices if v[0] == WEIGHT)
+
+
 def test_no_room_at_all(bench: Workbench) -> None:
     size = SizeModel(bench, lambda _: ModelMeta(name="some"))
-    assert uniform_within(bench.space, size, 100) is None
-    with pytest.raises(ConfigError, match="narrowest"):
-        random_within(bench.space, size, 100, 0)
+    memory = MemoryModel(bench, (32, 32))
+    for budget, told in ((Budget(size=100), "--target-size"), (Budget(memory=100), "--max-memory")):
+        planner = Planner(bench.space, none_of(bench), size, budget, memory)
+        assert equal_within(bench, planner) is None
+        with pytest.raises(ConfigError, match=f"{told} 100 bytes: the narrowest widths take"):
+            random_within(planner, 0)
+
+
+def none_of(bench: Workbench) -> dict[Variable, dict[int, float]]:
+    """Scores that tell nothing."""
+    return {v: dict.fromkeys(widths, 0.0) for v, widths in bench.space.choices.items()}

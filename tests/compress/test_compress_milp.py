@@ -1,10 +1,12 @@
 """The allocation is the optimum: compared with every choice there is."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
+import unetq.compress.milp
 from unetq.compress.budget import Budget, parse_bytes, parse_min_dice, parse_seconds
 from unetq.compress.milp import Limit, Solution, nearest, solve
 from unetq.errors import BudgetError, ConfigError
@@ -108,3 +110,19 @@ def test_a_solver_without_time_does_not_say_that_there_is_no_choice(monkeypatch:
     monkeypatch.setattr("unetq.compress.milp.milp", lambda *_, **__: Nothing())
     with pytest.raises(BudgetError, match=r"no choice of bits in 60 s .* does not say that there is none"):
         solve({"a": {2: 1.0, 4: 0.0}}, [Limit("size", 3.0, {"a": {2: 2.0, 4: 4.0}})])
+
+
+def test_a_choice_at_the_end_of_the_time_is_not_told_as_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    score, limits = {"a": {2: 1.0, 4: 0.0}}, [Limit("size", 5.0, {"a": {2: 2.0, 4: 4.0}})]
+    first = solve(score, limits)
+    assert first is not None and first.proven and first.chosen == {"a": 4}
+    asked = unetq.compress.milp.milp
+
+    def hurried(*arguments: Any, **options: Any) -> Any:
+        found = asked(*arguments, **options)
+        found.status = 1
+        return found
+
+    monkeypatch.setattr("unetq.compress.milp.milp", hurried)
+    found = solve(score, limits)
+    assert found is not None and found.chosen == {"a": 4} and not found.proven

@@ -131,3 +131,8 @@ def test_no_cases_at_all(source: Path, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DataError, match=f"split '{empty}' has 0 slices"):
         fit(source, tmp_path / "out", target_size="8.9KB")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_width_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="widths are 1 to 8"):
+        fit(tmp_path / "nowhere", tmp_path / "out", target_size="9KB", widths=(4, 9))

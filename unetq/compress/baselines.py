@@ -1,14 +1,19 @@
-"""What a choice of bits is to be compared with at the same size: equal widths, and widths drawn at random."""
+"""What a choice of bits is to be compared with in the same budget: equal widths, and widths drawn at random."""
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 from ..errors import ConfigError
 from ..ptq.steps import q_size
 from ..quant.placement import grid_quantizers, layer_name, weight_quantizers
+from .planner import FLAGS, Planner, amount
 from .size import SizeModel
 from .space import TENSOR, WEIGHT, Allocation, Space
 from .workbench import Workbench
+
+BEARS_ON = (("size", (WEIGHT,)), ("memory", (TENSOR,)), ("latency", (WEIGHT, TENSOR)))
+"""Whose widths a limit has to do with."""
 
 
 def ordinary(bench: Workbench, weight_bits: int, act_bits: int) -> Allocation:
@@ -35,63 +40,64 @@ def ordinary(bench: Workbench, weight_bits: int, act_bits: int) -> Allocation:
     return Allocation({variable: found[variable] for variable in bench.space.choices})
 
 
-def equal_within(bench: Workbench, size: SizeModel, target: int) -> Allocation | None:
-    """The widest equal widths of at most ``target`` bytes: with first and last layer at 8 bits where one fits so."""
-    for bits in reversed(_weight_widths(bench.space)):
-        try:
-            found = ordinary(bench, bits, 8)
-        except ConfigError:  # 8 bits are not to choose from
-            break
-        if size.predict(found) <= target:
-            return found
-    return uniform_within(bench.space, size, target)
+def equal_within(bench: Workbench, planner: Planner) -> Allocation | None:
+    """The widest equal widths inside all limits; None where none are.
+
+    Widest: by the narrower of weights and activations, then by both. Those with the first and the last layer at 8 bits
+    come before those of all layers alike.
+    """
+    kinds = {
+        kind: {b for v, found in bench.space.choices.items() if v[0] == kind for b in found}
+        for kind in (WEIGHT, TENSOR)
+    }
+    pairs = [(w, a) for w in kinds[WEIGHT] or {8} for a in kinds[TENSOR] or {8}]
+    for weight_bits, act_bits in sorted(pairs, key=lambda pair: (min(pair), sum(pair), pair[1]), reverse=True):
+        every = [bench.space.uniform(weight_bits, act_bits)]
+        with suppress(ConfigError):  # 8 bits are not to choose from
+            every.insert(0, ordinary(bench, weight_bits, act_bits))
+        for found in every:
+            if planner.exceeded(found) is None:
+                return found
+    return None
 
 
 def uniform_above(space: Space, size: SizeModel, target: int) -> Allocation | None:
     """The narrowest equal widths of all weights whose file has more than ``target`` bytes; None where none has."""
-    every = (space.uniform(bits, 8) for bits in _weight_widths(space))
+    widths = sorted({bits for variable, found in space.choices.items() if variable[0] == WEIGHT for bits in found})
+    every = (space.uniform(bits, 8) for bits in widths)
     return next((allocation for allocation in every if size.predict(allocation) > target), None)
 
 
-def uniform_within(space: Space, size: SizeModel, target: int) -> Allocation | None:
-    """The widest equal widths of all weights whose file has at most ``target`` bytes; None where none has.
+def random_within(planner: Planner, seed: int) -> Allocation:
+    """Widths drawn at random of what the limits bear on, then moved at random until the limits are used.
 
-    Activations are at their widest: they take nothing in a file.
-    """
-    fitting = [a for bits in _weight_widths(space) if size.predict(a := space.uniform(bits, 8)) <= target]
-    return fitting[-1] if fitting else None
-
-
-def random_within(space: Space, size: SizeModel, target: int, seed: int) -> Allocation:
-    """Weights' widths drawn at random, then moved at random until the file is full: at most ``target`` bytes.
+    A size bears on weights, a memory on activations, a latency on both; all else is at its widest.
 
     Raises:
-        ConfigError: even the narrowest widths take more.
+        ConfigError: even the narrowest widths exceed a limit.
     """
-    rng = random.Random(seed)
-    weights = [variable for variable in space.choices if variable[0] == WEIGHT]
-    found = space.nearest(8)
-    for variable in weights:
-        found = found.having(variable, rng.choice(space.choices[variable]))
-    while size.predict(found) > target:
-        wide = [v for v in weights if found[v] > space.choices[v][0]]
+    rng, choices = random.Random(seed), planner.space.choices
+    found = planner.space.nearest(8)
+    free = [v for v in choices if any(v[0] in kinds and name in planner.budget.resources for name, kinds in BEARS_ON)]
+    for variable in free:
+        found = found.having(variable, rng.choice(choices[variable]))
+    while (name := planner.exceeded(found)) is not None:
+        kinds = dict(BEARS_ON)[name]
+        wide = [v for v in free if v[0] in kinds and found[v] > choices[v][0]]
         if not wide:
-            raise ConfigError(f"{target} bytes: the narrowest widths take {size.predict(found)}; name a larger size.")
+            takes = amount(name, planner.takes(found)[name])
+            bound = amount(name, planner.budget.resources[name])
+            raise ConfigError(f"{FLAGS[name]} {bound}: the narrowest widths take {takes}; set a larger one.")
         variable = rng.choice(wide)
-        widths = space.choices[variable]
+        widths = choices[variable]
         found = found.having(variable, widths[widths.index(found[variable]) - 1])
-    while True:
-        wider = [found.having(v, w) for v in weights for w in _next(space.choices[v], found[v])]
-        wider = [allocation for allocation in wider if size.predict(allocation) <= target]
-        if not wider:
-            return found
-        found = rng.choice(wider)
-
-
-def _next(widths: tuple[int, ...], bits: int) -> tuple[int, ...]:
-    place = widths.index(bits) + 1
-    return widths[place : place + 1]
-
-
-def _weight_widths(space: Space) -> list[int]:
-    return sorted({bits for variable, found in space.choices.items() if variable[0] == WEIGHT for bits in found})
+    growing = [v for v in free if found[v] < choices[v][-1]]
+    while growing:
+        variable = rng.choice(growing)
+        widths = choices[variable]
+        wider = found.having(variable, widths[widths.index(found[variable]) + 1])
+        if planner.exceeded(wider) is None:
+            found = wider
+        if planner.exceeded(wider) is not None or wider[variable] == widths[-1]:
+            growing.remove(variable)
+    return found

@@ -107,6 +107,11 @@ class Budget:
         """True where the Dice is bounded."""
         return self.max_dice_drop is not None or bool(self.min_dice)
 
+    @property
+    def is_for_smallest(self) -> bool:
+        """True where the file is to be as small as the floors allow, False where it is to be as good as it can."""
+        return self.has_floor and self.size is None
+
     def check_reachable(self, reference: Mapping[str, float]) -> None:
         """Refuse floors above what the float network itself reaches.
 

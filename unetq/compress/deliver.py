@@ -13,6 +13,7 @@ from ..ptq.run import ptq
 from .finetune import FineTuning, Tuned
 from .finished import MODEL, Finished, finished
 from .job import Job
+from .milp import SECONDS
 from .planner import Planner, amount
 from .search import Search
 from .size import SizeModel
@@ -103,6 +104,12 @@ class Delivery:
         }
         if planner.latency is not None:  # "predicted" is of the packed file before fine-tuning, this of its layers
             record["chosen"]["modelled"] = {"latency": planner.latency.predict(chosen)}
+        record["proven_optimal"] = planner.unproven == 0
+        if planner.unproven:
+            self.job.tell(
+                f"{planner.unproven} choices are the best that the solver knew after {SECONDS:g} s, not proven to be "
+                "the best there is; fewer widths (--bits) make it faster"
+            )
         record["seconds"] = round(time.monotonic() - self.job.began, 1)
         missing = result.missing(self.job)
         if missing:

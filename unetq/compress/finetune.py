@@ -1,10 +1,10 @@
 """Which allocations are fine-tuned, one after the other, and which of them is delivered.
 
 Where the file is to be small, sizes are searched: after one that keeps the budget a smaller one is tried, after one
-that misses it a larger one, between what is known of both sides. Where the size is given, the first one is it, and
-equal widths are tried beside it: what is apart before fine-tuning can be alike after it. With time left, or where
-nothing kept the budget, the best widths are fine-tuned once more for longer; the better of both is delivered. What was
-fine-tuned is remembered by its widths and steps, and a fine-tuning that was interrupted goes on.
+that misses it a larger one, between what is known of both sides. Else the first one is it, and equal widths are tried
+beside it: what is apart before fine-tuning can be alike after it. With time left, or where nothing kept the budget, the
+best widths are fine-tuned once more for longer; the better of both is delivered. What was fine-tuned is remembered by
+its widths and steps, and a fine-tuning that was interrupted goes on.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ class FineTuning:
 
     def __init__(self, job: Job, search: Search, data: Path | None, command: str) -> None:
         self.job, self.search, self.data, self.command = job, search, data, command
-        self.smallest = job.budget.has_floor and job.budget.size is None
+        self.smallest = job.budget.is_for_smallest
         self.record: list[dict[str, Any]] = []
         self.misses: Tuned | None = None
         self._reused = 0.0
@@ -99,12 +99,9 @@ class FineTuning:
         return self.job.polished(self.search, found)
 
     def _equal(self) -> Allocation | None:
-        """The widest equal widths inside the limits, other layers than first and last where these keep 8 bits; once."""
-        found = equal_within(self.job.bench, self.job.size, self.job.budget.size or 1 << 60)
+        """The widest equal widths inside the limits; once."""
+        found = equal_within(self.job.bench, self.search.planner)
         if found is None or any(record["bits"] == found.record() for record in self.record):
-            return None
-        takes = self.search.planner.takes(found)
-        if any(takes[name] > bound for name, bound in self.job.budget.resources.items()):
             return None
         self.search.look(found)
         return found

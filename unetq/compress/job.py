@@ -13,7 +13,7 @@ from ..errors import BudgetError
 from ..metrics import headline, volume_dice
 from ..scoring import Forward
 from ..sweep_process import locked
-from .baselines import uniform_within
+from .baselines import equal_within
 from .budget import Budget
 from .hessian import traces, weight_scores
 from .latency import LatencyModel
@@ -175,12 +175,10 @@ class Job:
         return better if kept and self._judge(better).mean >= self._judge(chosen).mean else chosen
 
     def _equal_or(self, search: Search, chosen: Allocation) -> Allocation:
-        """``chosen``, or where the size is given equal widths that are better on the validation split."""
-        size = self.budget.size
-        equal = None if size is None else uniform_within(self.bench.space, self.size, size)
-        if equal is None or equal.key == chosen.key:
+        """``chosen``, or equal widths that are better on the validation split, but where the file is to be small."""
+        if self.budget.is_for_smallest:
             return chosen
-        takes = search.planner.takes(equal)
-        if any(takes[name] > bound for name, bound in self.budget.resources.items()) or not search.look(equal):
+        equal = equal_within(self.bench, search.planner)
+        if equal is None or equal.key == chosen.key or not search.look(equal):
             return chosen
         return equal if self._judge(equal).mean > self._judge(chosen).mean else chosen

@@ -25,7 +25,7 @@ Key = Any
 Table = Mapping[Key, Mapping[int, float]]
 SECONDS = 60.0
 """After which the best choice that is known counts; one is there long before."""
-INFEASIBLE = 2  # of scipy.optimize.milp
+OPTIMAL, INFEASIBLE = 0, 2  # of scipy.optimize.milp
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,15 @@ class Limit:
 
 @dataclass(frozen=True)
 class Solution:
-    """The widths chosen, their score, and by which share the limits had to grow for them (0: they are met)."""
+    """The widths chosen, their score, and by which share the limits had to grow for them (0: they are met).
+
+    ``proven`` is False where the time was over before it was known that no other choice scores less.
+    """
 
     chosen: dict[Key, int]
     score: float
     excess: float = 0.0
+    proven: bool = True
 
 
 class _Matrix:
@@ -97,7 +101,8 @@ class _Matrix:
             row[self.excess] = -1.0
         return row, -np.inf, 1.0 - limit.constant / limit.bound
 
-    def solve(self, objective: Mapping[int, float], *, grows: bool) -> np.ndarray | None:
+    def solve(self, objective: Mapping[int, float], *, grows: bool) -> tuple[np.ndarray, bool] | None:
+        """The columns, and whether they are proven to be the best; None where nothing meets the rows."""
         rows = [*self.rows, *(self.limit_row(limit, grows=grows) for limit in self.limits)]
         size = self.excess + 1
         entries = [(r, c, v) for r, (row, _, _) in enumerate(rows) for c, v in row.items()]
@@ -120,7 +125,7 @@ class _Matrix:
                 f"the solver found no choice of bits in {SECONDS:g} s ({found.message}), which does not say that "
                 "there is none: loosen a limit, or offer fewer widths with --bits."
             )
-        return None if found.x is None else np.asarray(found.x)
+        return None if found.x is None else (np.asarray(found.x), found.status == OPTIMAL)
 
 
 def _check(score: Table, limits: Sequence[Limit]) -> None:
@@ -155,11 +160,11 @@ def solve(score: Table, limits: Sequence[Limit]) -> Solution | None:
     # The unit of a score is arbitrary and often tiny: HiGHS has absolute tolerances.
     unit = max((abs(v) for table in score.values() for v in table.values()), default=0.0) or 1.0
     objective = {matrix.columns[k, b]: v / unit for k, table in score.items() for b, v in table.items()}
-    x = matrix.solve(objective, grows=False)
-    if x is None:
+    found = matrix.solve(objective, grows=False)
+    if found is None:
         return None
-    chosen = _chosen(score, matrix, x)
-    return Solution(chosen, _total(score, chosen))
+    chosen = _chosen(score, matrix, found[0])
+    return Solution(chosen, _total(score, chosen), proven=found[1])
 
 
 def nearest(score: Table, limits: Sequence[Limit]) -> Solution:
@@ -173,9 +178,9 @@ def nearest(score: Table, limits: Sequence[Limit]) -> Solution:
     """
     _check(score, limits)
     matrix = _Matrix(score, limits)
-    x = matrix.solve({matrix.excess: 1.0}, grows=True)
-    if x is None:
+    found = matrix.solve({matrix.excess: 1.0}, grows=True)
+    if found is None:
         raise ConfigError("no choice of bits at all: a limit has no finite costs; measure them again.")
-    chosen = _chosen(score, matrix, x)
+    chosen = _chosen(score, matrix, found[0])
     excess = max((limit.value(chosen) / limit.bound - 1.0 for limit in limits), default=0.0)
-    return Solution(chosen, _total(score, chosen), max(0.0, float(excess)))
+    return Solution(chosen, _total(score, chosen), max(0.0, float(excess)), found[1])

@@ -22,6 +22,7 @@ from .space import TENSOR, WEIGHT, Allocation, Space
 
 ROUNDS = 24
 KINDS = (WEIGHT, TENSOR)
+SURELY = 1.25  # times a limit: a modelled latency above it need not be measured
 TIE = 1e-6  # of the largest score, a bit: decides between choices that measure alike
 
 
@@ -39,12 +40,14 @@ class Planner:
     budget: Budget
     memory: MemoryModel | None = None
     latency: LatencyModel | None = None
+    unproven: int = 0
+    """Choices that the solver's time was over for before they were known to be the best."""
     _factor: float = field(default=1.0, repr=False)
     _timed: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         largest = max((value for table in self.score.values() for value in table.values()), default=0.0) or 1.0
-        tie = TIE * largest if self.budget.has_floor and self.budget.size is None else -TIE * largest
+        tie = TIE * largest if self.budget.is_for_smallest else -TIE * largest
         self._tied = {v: {b: s + tie * b for b, s in table.items()} for v, table in self.score.items()}
         self._some = self.space.nearest(8)
         limited = self.memory is not None and self.budget.memory is not None
@@ -61,6 +64,17 @@ class Planner:
             found["latency"] = self._timed[allocation.key]
         return found
 
+    def exceeded(self, allocation: Allocation) -> str | None:
+        """The first of the budget's limits, of size, memory and latency, that ``allocation`` exceeds; or None."""
+        bounds = self.budget.resources
+        if "size" in bounds and self.size.predict(allocation) > bounds["size"]:
+            return "size"  # the others take longer to tell
+        modelled = self.latency.predict(allocation) if "latency" in bounds and self.latency is not None else 0.0
+        if modelled > SURELY * bounds.get("latency", 0.0):
+            return "latency"
+        takes = self.takes(allocation) if len(bounds) > ("size" in bounds) else {}
+        return next((name for name in takes if name in bounds and takes[name] > bounds[name]), None)
+
     def plan(self, size: int | None = None) -> Allocation | None:
         """The allocation of least score within the budget's limits, its size within ``size`` if given; or None."""
         return self._within(self.budget.resources | ({"size": float(size)} if size is not None else {}))
@@ -73,6 +87,7 @@ class Planner:
             found = solve(self._tied, self._limits(asked, slack, factor))
             if found is None:
                 break
+            self.unproven += not found.proven
             allocation = last = Allocation(found.chosen)
             takes = self.takes(allocation)
             over = [name for name, bound in bounds.items() if takes[name] > bound]

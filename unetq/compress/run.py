@@ -14,6 +14,7 @@ from .options import DEFAULT_WIDTHS, EFFORTS, Wishes
 from .search import Tell
 from .sensitivity import SOURCES
 from .source import open_start
+from .space import check_widths
 
 SCHEMA = 1
 
@@ -57,6 +58,7 @@ def compress(
         raise ConfigError(f"effort = {effort!r}: choose one of {', '.join(EFFORTS)}.")
     if by not in SOURCES:
         raise ConfigError(f"sensitivity by {by!r}: choose one of {', '.join(SOURCES)}.")
+    check_widths(widths)
     level = EFFORTS[effort]
     check_out(out)
     start = open_start(source, settings or {}, Options(seed=seed), level.samples if samples is None else samples, data)

@@ -86,6 +86,18 @@ class Space:
         return [entries[name] for name in sorted(entries)]
 
 
+def check_widths(widths: Sequence[int]) -> list[int]:
+    """``widths`` in rising order, each once.
+
+    Raises:
+        ConfigError: none, or one outside 1…8.
+    """
+    wanted = sorted(set(widths))
+    if not wanted or wanted[0] < 1 or wanted[-1] > 8:
+        raise ConfigError(f"bits = {list(widths)}: widths are 1 to 8; give some, such as 2,3,4,6,8.")
+    return wanted
+
+
 def find_space(q: QuantNet, widths: Sequence[int]) -> Space:
     """The variables of a network, each with those of ``widths`` that its methods and its signs allow.
 
@@ -96,9 +108,7 @@ def find_space(q: QuantNet, widths: Sequence[int]) -> Space:
         ConfigError: a width outside 1…8, or a layer that may have none of them.
         UnsupportedError: nothing in the network can have a width.
     """
-    wanted = sorted(set(widths))
-    if not wanted or wanted[0] < 1 or wanted[-1] > 8:
-        raise ConfigError(f"bits = {list(widths)}: widths are 1 to 8; give some, such as 2,3,4,6,8.")
+    wanted = check_widths(widths)
     network = q.network(q_size(q))
     layers = {layer_name(b): b.parameters["weight"] for b in network.blocks if b.kind == "conv"}
     layers = {name: weight for name, weight in layers.items() if not q.settings.keeps_float(name)}

@@ -113,6 +113,7 @@ class Compressed(_Model):
     effort: str
     by: str
     seconds: Finite
+    proven_optimal: bool = True
     float_: InFloat = Field(alias="float")
     tried: tuple[Tried, ...]
     tuning: tuple[Tuned, ...] = ()
