@@ -76,8 +76,9 @@ def test_layer_times_add_up(bench: Workbench) -> None:
     assert sum(found.values()) == pytest.approx(whole)
 
 
-def test_the_latency_model_is_exact_where_layers_add_up(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock of the form it assumes; `scripts/compress_acceptance.py --only joint` holds it against a real one."""
+@pytest.fixture
+def even_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the form that the model assumes; `scripts/compress_acceptance.py --only joint` has a real one."""
 
     def clock(packed: Packed, size: tuple[int, ...], runs: int = 5) -> tuple[dict[str, float], float]:
         program, found = packed.program, {}
@@ -89,6 +90,10 @@ def test_the_latency_model_is_exact_where_layers_add_up(bench: Workbench, monkey
         return found, sum(found.values())
 
     monkeypatch.setattr("unetq.compress.latency.layer_times", clock)
+
+
+@pytest.mark.usefixtures("even_clock")
+def test_the_latency_model_is_exact_where_layers_add_up(bench: Workbench) -> None:
     model = LatencyModel(bench, (128, 128))
     model.measure()
     drawn = [draw(bench, seed) for seed in range(10)]
@@ -98,6 +103,21 @@ def test_the_latency_model_is_exact_where_layers_add_up(bench: Workbench, monkey
     again = LatencyModel(bench, (128, 128))
     again.restore(json.loads(json.dumps(model.record())))
     assert again.predict(drawn[0]) == pytest.approx(model.predict(drawn[0]))
+
+
+@pytest.mark.usefixtures("even_clock")
+def test_a_latency_is_kept_with_a_little_to_spare_where_that_can_be(bench: Workbench) -> None:
+    model = LatencyModel(bench, (128, 128))
+    model.measure()
+    size = SizeModel(bench, lambda _: ModelMeta())
+    score = {v: {b: 1.0 / b for b in widths} for v, widths in bench.space.choices.items()}
+    least, most = (model.measured(bench.space.nearest(bits)) for bits in (WIDTHS[0], WIDTHS[-1]))
+    for bound in (0.5 * (least + most), 1.01 * least):
+        found = Planner(bench.space, score, size, Budget(latency=bound), None, model).plan()
+        assert found is not None
+        takes = model.measured(found)
+        assert takes <= 0.97 * bound if bound > 1.1 * least else 0.97 * bound < takes <= bound
+        assert takes > 0.9 * bound
 
 
 def test_latency_tables_cover_every_choice(bench: Workbench) -> None:
