@@ -20,7 +20,7 @@ the criteria, met or not.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ from unetq.compress.source import open_start
 from unetq.compress.space import Allocation
 from unetq.compress.tune import tune
 from unetq.compress.workbench import Packed
-from unetq.errors import BudgetError, UnetqError
+from unetq.errors import BudgetError, ConfigError, UnetqError
 from unetq.ptq.network import Options
 
 PARTS = ("refusal", "drop", "size", "joint", "untuned", "tuned")
 COMPARED = ("drop", "size", "joint")
+TUNED = "W4A6,drop: equal,size: equal,joint: equal"
 JOINT = 0.9
 LATENCY_WITHIN = 0.15
 SMALLER = 1.3
@@ -82,6 +83,11 @@ class Acceptance:
     def target(self) -> int:
         """Bytes of ``--target-size``."""
         return parse_bytes(self.given.target_size, "--target-size")
+
+    @property
+    def tune(self) -> tuple[str, ...]:
+        """The beginnings of names in ``--tune``."""
+        return tuple(start.strip() for start in self.given.tune.split(",") if start.strip())
 
     def compressed(self, name: str, wishes: Callable[[], Wishes], effort: str | None = None) -> dict[str, Any]:
         """``OUT/name``, made unless it is there: the record of it."""
@@ -135,29 +141,36 @@ class Acceptance:
                 max_latency=f"{JOINT * seconds * 1e6:.0f}us",
             )
 
-        record = self.compressed("joint", wishes)
-        self._file("joint", record)
-        self.found["joint"]["budget"] = record["budget"]
+        self._file("joint", self.compressed("joint", wishes))
 
     # -- baselines ---------------------------------------------------------------------------------
 
+    def _budget(self, name: str, taken: int) -> Budget | None:
+        """Of the part ``name``, as it was made, for others to fill; ``drop`` has its file's size as the limit.
+
+        None where a latency was limited: nothing is timed here.
+        """
+        kept = json.loads((self.given.out / name / "compress.json").read_text(encoding="utf-8"))["budget"]
+        if kept["max_latency_seconds"] is not None:
+            return None
+        return Budget(size=kept["target_size_bytes"] or taken, memory=kept["max_memory_bytes"])
+
     def _baselines(self, job: Job) -> dict[str, Allocation]:
         space, every = job.bench.space, {"W4A6": ordinary(job.bench, 4, 6)}
+        nothing = {v: dict.fromkeys(widths, 0.0) for v, widths in space.choices.items()}
         for name in COMPARED:
             if name not in self.found:
                 continue
             bits = self.found[name]["bits"]
             ours = Allocation({v: bits[v[0]][v[1]] for v in space.choices})
-            target = job.size.predict(ours)
-            memory = self.found[name].get("budget", {}).get("max_memory_bytes")
-            budget = Budget(size=target if name == "drop" else self.target, memory=memory)
-            nothing = {v: dict.fromkeys(widths, 0.0) for v, widths in space.choices.items()}
+            every[f"{name}: chosen"] = ours
+            budget = self._budget(name, job.size.predict(ours))
+            if budget is None:
+                continue
             planner = Planner(space, nothing, job.size, budget, MemoryModel(job.bench, job.start.size))
-            equal = {
-                "equal inside": equal_within(job.bench, planner),
-                "equal above": uniform_above(space, job.size, target) if memory is None else None,
-            }
-            every |= {f"{name}: chosen": ours}
+            equal = {"equal inside": equal_within(job.bench, planner)}
+            if name != "joint":
+                equal["equal above"] = uniform_above(space, job.size, budget.size or 0)
             every |= {f"{name}: {which}": a for which, a in equal.items() if a is not None}
             if name != "drop":
                 every |= {f"{name}: random {seed}": random_within(planner, seed) for seed in range(self.given.draws)}
@@ -165,9 +178,10 @@ class Acceptance:
 
     def untuned(self) -> None:
         """Dice and bytes of all baselines before fine-tuning."""
-        known = self.found.setdefault("untuned", {})
         job = self.job()
-        for name, allocation in self._baselines(job).items():
+        every = self._baselines(job)
+        known = self.found["untuned"] = _only(self.found.get("untuned", {}), every)
+        for name, allocation in every.items():
             if known.get(name, {}).get("bits") == allocation.record():
                 continue
             score = job.score(allocation)
@@ -179,14 +193,17 @@ class Acceptance:
             self.keep()
 
     def tuned(self) -> None:
-        """Dice and bytes of the equal widths, fine-tuned like the file that each is compared with."""
-        known = self.found.setdefault("tuned", {})
+        """Dice and bytes of those that ``--tune`` names, fine-tuned like the file that each is compared with."""
         job = self.job()
-        for name, allocation in self._baselines(job).items():
-            if (
-                not name.startswith(tuple(self.given.tune.split(",")))
-                or known.get(name, {}).get("bits") == allocation.record()
-            ):
+        every = self._baselines(job)
+        known = self.found["tuned"] = _only(self.found.get("tuned", {}), every)
+        rivals = [name for name in every if not name.endswith(": chosen")]
+        for start in self.tune:
+            if self.given.tune != TUNED and not any(name.startswith(start) for name in rivals):
+                raise ConfigError(f"--tune {start!r}: no name begins so; there are {', '.join(rivals)}.")
+        for name, allocation in every.items():
+            wanted = name in rivals and name.startswith(self.tune)
+            if not wanted or known.get(name, {}).get("bits") == allocation.record():
                 continue
             steps = self.given.steps or self._steps(name.split(":")[0])
             folder = self.given.out / "baselines" / name.replace(": ", "-").replace(" ", "-")
@@ -236,9 +253,10 @@ class Acceptance:
         """The chosen widths against others in the same budget, before and after fine-tuning."""
         met = {}
         for name in COMPARED:
+            made = self.found.get(name, {})
             ours = {
                 "untuned": self.found.get("untuned", {}).get(f"{name}: chosen", {}).get("mean_dice"),
-                "tuned": self.found.get(name, {}).get("mean_dice"),
+                "tuned": made["mean_dice"] if made.get("fine_tuned_steps") else None,
             }
             for when, mean in ours.items():
                 for which in ("equal inside", "random"):
@@ -247,6 +265,11 @@ class Acceptance:
                     if rivals and mean is not None:
                         met[f"{name}: better than {which} ({len(rivals)}), {when}"] = mean > max(rivals)
         return met
+
+
+def _only(known: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``known`` still has a name: other draws are no rivals any more."""
+    return {name: record for name, record in known.items() if name in names}
 
 
 def main() -> None:
@@ -263,7 +286,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--max-memory", help="of the part joint")
     parser.add_argument("--max-latency", help="of the part joint")
-    parser.add_argument("--tune", default="W4A6,drop: equal,size: equal,joint: equal", help="beginnings of names")
+    parser.add_argument("--tune", default=TUNED, help="beginnings of names")
     parser.add_argument("--steps", type=int, help="of the baselines' fine-tuning; those of the file by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path)

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,16 +44,28 @@ def launched(fabric: Fabric) -> Iterator[None]:
     function within, and keep nothing wrapped outside of it; what an error on its way out still holds is let go here.
     """
     connected = distributed.is_available() and distributed.is_initialized()
+    handled = sys.exc_info()[1]
     fabric.launch()
+    closes = not connected and distributed.is_available() and distributed.is_initialized()
     try:
         yield
     except BaseException as error:
-        held: BaseException | None = error
-        while held is not None:
-            traceback.clear_frames(held.__traceback__)
-            held = held.__context__
+        if closes:
+            _let_go(error, handled)
         raise
     finally:
-        if not connected and distributed.is_available() and distributed.is_initialized():
+        if closes and distributed.is_initialized():
             gc.collect()
             distributed.destroy_process_group()
+
+
+def _let_go(error: BaseException, handled: BaseException | None) -> None:
+    """Clear the frames that ``error`` and what led to it hold, but those of ``handled``: they are the caller's."""
+    seen, rest = {id(handled)}, [error]
+    while rest:
+        held = rest.pop()
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        traceback.clear_frames(held.__traceback__)
+        rest += [e for e in (held.__cause__, held.__context__, *getattr(held, "exceptions", ())) if e is not None]

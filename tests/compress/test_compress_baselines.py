@@ -93,6 +93,8 @@ def test_under_a_memory_activations_are_equal_or_drawn_too(bench: Workbench) -> 
         drawn = random_within(planner, seed)
         assert planner.exceeded(drawn) is None
         assert len({drawn[v] for v in space.choices if v[0] == TENSOR}) > 1
+        wider = [drawn.having(v, b) for v, widths in space.choices.items() for b in widths if b > drawn[v]]
+        assert all(planner.exceeded(allocation) is not None for allocation in wider)  # the budget is used
     planner = Planner(space, none_of(bench), size, Budget(memory=at[4]), memory)
     assert planner.exceeded(space.nearest(8)) == "memory"
     drawn = random_within(planner, 0)
@@ -102,11 +104,25 @@ def test_under_a_memory_activations_are_equal_or_drawn_too(bench: Workbench) -> 
 def test_no_room_at_all(bench: Workbench) -> None:
     size = SizeModel(bench, lambda _: ModelMeta(name="some"))
     memory = MemoryModel(bench, (32, 32))
-    for budget, told in ((Budget(size=100), "--target-size"), (Budget(memory=100), "--max-memory")):
+    for budget in (Budget(size=100), Budget(memory=100), Budget(size=100, memory=100)):
         planner = Planner(bench.space, none_of(bench), size, budget, memory)
         assert equal_within(bench, planner) is None
-        with pytest.raises(ConfigError, match=f"{told} 100 bytes: the narrowest widths take"):
+        with pytest.raises(ConfigError, match="of 20 random choices of bits none comes inside"):
             random_within(planner, 0)
+
+
+def test_equal_widths_that_some_tensor_may_not_have_are_left_out() -> None:
+    """PACT has no grid of 1 bit for values of both signs; other tensors of the network may have it."""
+    net = build_network("attention_unet", {"channels": [4, 8]}).eval()
+    q = quantize(net, 8, 8, act_method="pact", example_input=torch.zeros(1, 1, 32, 32))
+    bench = Workbench(q, (1, 2, 8), [torch.rand(2, 1, 32, 32)], Options(), None, 4)
+    widths = [found for v, found in bench.space.choices.items() if v[0] == TENSOR]
+    assert {1 in found for found in widths} == {True, False}
+    size, memory = SizeModel(bench, lambda _: ModelMeta(name="some")), MemoryModel(bench, (64, 64))
+    for limit in (1, memory.predict(bench.space.nearest(1))):
+        planner = Planner(bench.space, none_of(bench), size, Budget(memory=limit), memory)
+        found = equal_within(bench, planner)  # of the first limit, after all pairs were tried
+        assert found is None if limit == 1 else found is not None and planner.exceeded(found) is None
 
 
 def none_of(bench: Workbench) -> dict[Variable, dict[int, float]]:

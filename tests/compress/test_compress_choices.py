@@ -1,12 +1,13 @@
 """Which choice of bits goes on: floors of classes, what is sought before a refusal, and what is delivered untuned."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from unetq.compress import deliver, finished, job
+from unetq.compress import deliver, finetune, finished, job
 from unetq.compress.budget import Budget
 from unetq.compress.deliver import Delivery
 from unetq.compress.finetune import FineTuning, Tuned
@@ -116,3 +117,46 @@ def test_what_another_source_left_is_not_gone_on_with() -> None:
         return FineTuning(at, search(Budget(size=10), {}), None, "").name_of(WIDE, 4)
 
     assert named("one") == named("one") != named("other")
+
+
+def test_equal_widths_that_alone_keep_a_floor_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget(size=10, min_dice={"x": 0.8})
+    scores = {WIDE.key: Score({"x": 0.79, "y": 0.96}, 0.875), OTHER.key: Score({"x": 0.8, "y": 0.94}, 0.87)}
+    at: Any = SimpleNamespace(budget=budget, bench=None, _judge=lambda a: scores[a.key])
+    monkeypatch.setattr(job, "equal_within", lambda *_: OTHER)
+    assert Job._equal_or(at, search(budget, scores), WIDE) is OTHER
+    scores[OTHER.key] = Score({"x": 0.7, "y": 1.0}, 0.95)  # now it does not
+    assert Job._equal_or(at, search(budget, scores), WIDE) is WIDE
+    at.budget = Budget(max_dice_drop=1.0)
+    assert Job._equal_or(at, search(budget, scores), WIDE) is WIDE
+
+
+@pytest.mark.parametrize("missing", [{}, {"min-dice x": 0.1}])
+def test_equal_widths_are_fine_tuned_beside_the_choice_whatever_comes_of_it(
+    monkeypatch: pytest.MonkeyPatch, missing: dict[str, float]
+) -> None:
+    budget, took = Budget(size=10, min_dice={"x": 0.8}), list[Allocation]()
+    level = SimpleNamespace(attempts=4, tuning=4, last=0, seconds=1e6)
+    at: Any = SimpleNamespace(
+        budget=budget,
+        level=level,
+        bench=None,
+        size=Sizes(),
+        began=time.monotonic(),
+        tell=print,
+        polished=lambda _, a: a,
+    )
+    scores = {a.key: Score({"x": 0.9}, 0.9) for a in (WIDE, OTHER)}
+    tuning = FineTuning(at, search(budget, scores), None, "")
+
+    def tuned(allocation: Allocation, steps: int) -> Tuned:
+        took.append(allocation)
+        tuning.record.append({"bits": allocation.record(), "seconds": 1.0, "steps": steps})
+        worse = Finished(Path("a"), {"x": 0.9}, 0.9 - 0.1 * len(took), {"size": 10.0})
+        return Tuned(allocation, steps, 10, worse, missing if allocation is WIDE else {})
+
+    monkeypatch.setattr(finetune, "equal_within", lambda *_: OTHER)
+    monkeypatch.setattr(tuning, "_tuned", tuned)
+    best = tuning.run(WIDE)
+    assert took == [WIDE, OTHER]
+    assert best is not None and best.allocation is (OTHER if missing else WIDE)

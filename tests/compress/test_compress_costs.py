@@ -6,12 +6,15 @@ import random
 import pytest
 import torch
 
+from unetq.compress.baselines import equal_within
 from unetq.compress.budget import Budget
 from unetq.compress.latency import LatencyModel, layer_times
 from unetq.compress.memory import MemoryModel, storage_bits, tensor_bytes
 from unetq.compress.milp import solve
-from unetq.compress.planner import Planner
+from unetq.compress.planner import Planner, with_spare
 from unetq.compress.repair import repaired
+from unetq.compress.search import polish
+from unetq.compress.sensitivity import Measured
 from unetq.compress.size import SizeModel
 from unetq.compress.space import TENSOR, Allocation
 from unetq.compress.workbench import Packed, Workbench
@@ -113,11 +116,17 @@ def test_a_latency_is_kept_with_a_little_to_spare_where_that_can_be(bench: Workb
     score = {v: {b: 1.0 / b for b in widths} for v, widths in bench.space.choices.items()}
     least, most = (model.measured(bench.space.nearest(bits)) for bits in (WIDTHS[0], WIDTHS[-1]))
     for bound in (0.5 * (least + most), 1.01 * least):
-        found = Planner(bench.space, score, size, Budget(latency=bound), None, model).plan()
-        assert found is not None
-        takes = model.measured(found)
-        assert takes <= 0.97 * bound if bound > 1.1 * least else 0.97 * bound < takes <= bound
-        assert takes > 0.9 * bound
+        asked = with_spare(Budget(latency=bound), lambda b: Planner(bench.space, score, size, b, None, model))
+        planner = Planner(bench.space, score, size, asked, None, model)
+        planned = planner.plan()
+        assert planned is not None
+        polished = polish(planner, planned, lambda a: Measured(0.0, 0.0, 1.0 / sum(a.bits.values())), 20)
+        equal = equal_within(bench, planner)
+        for found in filter(None, (planned, polished, equal)):
+            takes = model.measured(found)
+            assert takes <= (0.97 if bound > 1.1 * least else 1.0) * bound
+        assert model.measured(planned) > 0.9 * bound
+    assert with_spare(Budget(size=9), lambda _: pytest.fail("nothing to ask")) == Budget(size=9)
 
 
 def test_latency_tables_cover_every_choice(bench: Workbench) -> None:

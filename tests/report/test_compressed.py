@@ -57,6 +57,13 @@ def test_points_are_merged() -> None:
     assert [p.is_chosen for p in Compressed.model_validate(untuned).points] == [False, False, True]
 
 
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_solver_without_time_is_told(make_run: Callable[..., Path], tmp_path: Path, times: int) -> None:
+    run = with_record(make_run("a"), record() | {"unproven_choices": times})
+    page = build([run], tmp_path / "report").read_text(encoding="utf-8")
+    assert (f"time was over {times} times" in page) is (times > 0)
+
+
 def test_the_page_and_the_notes_have_them(make_run: Callable[..., Path], tmp_path: Path) -> None:
     page = build([with_record(make_run("small"), record()), make_run("other")], tmp_path / "report")
     html, notes = page.read_text(), page.with_suffix(".md").read_text()

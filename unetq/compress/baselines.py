@@ -4,16 +4,17 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 
-from ..errors import ConfigError
+from ..errors import ConfigError, UnsupportedError
 from ..ptq.steps import q_size
 from ..quant.placement import grid_quantizers, layer_name, weight_quantizers
-from .planner import FLAGS, Planner, amount
+from .planner import Planner
 from .size import SizeModel
-from .space import TENSOR, WEIGHT, Allocation, Space
+from .space import TENSOR, WEIGHT, Allocation, Space, Variable
 from .workbench import Workbench
 
 BEARS_ON = (("size", (WEIGHT,)), ("memory", (TENSOR,)), ("latency", (WEIGHT, TENSOR)))
 """Whose widths a limit has to do with."""
+DRAWS = 20
 
 
 def ordinary(bench: Workbench, weight_bits: int, act_bits: int) -> Allocation:
@@ -53,7 +54,7 @@ def equal_within(bench: Workbench, planner: Planner) -> Allocation | None:
     pairs = [(w, a) for w in kinds[WEIGHT] or {8} for a in kinds[TENSOR] or {8}]
     for weight_bits, act_bits in sorted(pairs, key=lambda pair: (min(pair), sum(pair), pair[1]), reverse=True):
         every = [bench.space.uniform(weight_bits, act_bits)]
-        with suppress(ConfigError):  # 8 bits are not to choose from
+        with suppress(ConfigError, UnsupportedError):  # widths that some layer may not have
             every.insert(0, ordinary(bench, weight_bits, act_bits))
         for found in every:
             if planner.exceeded(found) is None:
@@ -71,33 +72,47 @@ def uniform_above(space: Space, size: SizeModel, target: int) -> Allocation | No
 def random_within(planner: Planner, seed: int) -> Allocation:
     """Widths drawn at random of what the limits bear on, then moved at random until the limits are used.
 
-    A size bears on weights, a memory on activations, a latency on both; all else is at its widest.
+    A size bears on weights, a memory on activations (a little on weights too, which is left to chance), a latency on
+    both; all else is at its widest.
 
     Raises:
-        ConfigError: even the narrowest widths exceed a limit.
+        ConfigError: of ``DRAWS`` draws none could be brought inside the limits.
     """
     rng, choices = random.Random(seed), planner.space.choices
-    found = planner.space.nearest(8)
     free = [v for v in choices if any(v[0] in kinds and name in planner.budget.resources for name, kinds in BEARS_ON)]
-    for variable in free:
-        found = found.having(variable, rng.choice(choices[variable]))
+    for _ in range(DRAWS):
+        found = planner.space.nearest(8)
+        for variable in free:
+            found = found.having(variable, rng.choice(choices[variable]))
+        inside = _narrowed(planner, found, free, rng)
+        if inside is not None:
+            return _grown(planner, inside, free, rng)
+    raise ConfigError(f"of {DRAWS} random choices of bits none comes inside the limits: widen them.")
+
+
+def _narrowed(planner: Planner, found: Allocation, free: list[Variable], rng: random.Random) -> Allocation | None:
+    """``found`` with random widths that a limit bears on narrower, until all are met; None where none is left."""
     while (name := planner.exceeded(found)) is not None:
         kinds = dict(BEARS_ON)[name]
-        wide = [v for v in free if v[0] in kinds and found[v] > choices[v][0]]
+        wide = [v for v in free if v[0] in kinds and found[v] > planner.space.choices[v][0]]
         if not wide:
-            takes = amount(name, planner.takes(found)[name])
-            bound = amount(name, planner.budget.resources[name])
-            raise ConfigError(f"{FLAGS[name]} {bound}: the narrowest widths take {takes}; set a larger one.")
+            return None
         variable = rng.choice(wide)
-        widths = choices[variable]
-        found = found.having(variable, widths[widths.index(found[variable]) - 1])
-    growing = [v for v in free if found[v] < choices[v][-1]]
-    while growing:
-        variable = rng.choice(growing)
-        widths = choices[variable]
-        wider = found.having(variable, widths[widths.index(found[variable]) + 1])
-        if planner.exceeded(wider) is None:
-            found = wider
-        if planner.exceeded(wider) is not None or wider[variable] == widths[-1]:
-            growing.remove(variable)
+        found = found.having(variable, max(b for b in planner.space.choices[variable] if b < found[variable]))
+    return found
+
+
+def _grown(planner: Planner, found: Allocation, free: list[Variable], rng: random.Random) -> Allocation:
+    """``found``, a random width the least bit wider that still fits, until none does."""
+    changed = True
+    while changed:  # what did not fit once may do so later: a plan is not monotonous
+        growing, changed = list(free), False
+        while growing:
+            variable = rng.choice(growing)
+            wider = [found.having(variable, b) for b in planner.space.choices[variable] if b > found[variable]]
+            fitting = next((allocation for allocation in wider if planner.exceeded(allocation) is None), None)
+            if fitting is None:
+                growing.remove(variable)
+            else:
+                found, changed = fitting, True
     return found

@@ -104,11 +104,11 @@ class Delivery:
         }
         if planner.latency is not None:  # "predicted" is of the packed file before fine-tuning, this of its layers
             record["chosen"]["modelled"] = {"latency": planner.latency.predict(chosen)}
-        record["proven_optimal"] = planner.unproven == 0
+        record["unproven_choices"] = planner.unproven
         if planner.unproven:
             self.job.tell(
-                f"{planner.unproven} choices are the best that the solver knew after {SECONDS:g} s, not proven to be "
-                "the best there is; fewer widths (--bits) make it faster"
+                f"the solver's time ({SECONDS:g} s) was over {planner.unproven} times: what it knew then is not "
+                "proven to be the best; fewer widths (--bits) make it faster"
             )
         record["seconds"] = round(time.monotonic() - self.job.began, 1)
         missing = result.missing(self.job)

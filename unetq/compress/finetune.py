@@ -82,10 +82,12 @@ class FineTuning:
     def _next(self, best: Tuned | None, lost: int) -> Allocation | None:
         """The allocation to try now; None where none promises anything."""
         planner = self.search.planner
+        if not self.smallest and (equal := self._equal()) is not None:
+            return equal
         if best is None:
             found = planner.plan(min(round(lost * LARGER), self.job.budget.size or 1 << 60))
         elif not self.smallest:
-            return self._equal()
+            return None
         else:
             known = lost or self.job.size.predict(planner.space.nearest(1))
             size = max(round(math.sqrt(known * best.size)), 0 if lost else round(best.size * self._step(best)))

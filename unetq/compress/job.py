@@ -19,7 +19,7 @@ from .hessian import traces, weight_scores
 from .latency import LatencyModel
 from .memory import MemoryModel
 from .options import Effort
-from .planner import Planner
+from .planner import Planner, with_spare
 from .search import Score, Search, Tell, polish
 from .sensitivity import Measured, Table, measure, order, scores, with_hessian
 from .size import SizeModel
@@ -58,6 +58,7 @@ class Job:
         self.kept = Measurements(self.work, self.identity)
         self.size = SizeModel(self.bench, start.meta(out.name, self.bench, level.tuning))
         self.latency: LatencyModel | None = None
+        self.planned = budget  # what is planned for, once latencies are known
         self.table: Table = {}
 
     def choose(self) -> tuple[Search, Allocation]:
@@ -83,9 +84,12 @@ class Job:
                 if is_new:
                     shutil.rmtree(self.work, ignore_errors=True)
                 raise
+            self.planned = with_spare(self.budget, self._zero_planner)
         self.table = self._sensitivity()
-        search = self.search(self._planner(self.table), self.level.slack)
-        return search, self._equal_or(search, self.polished(search, search.run()))
+        search = self.search(self._planner(self.table, self.planned), self.level.slack)
+        chosen = self.polished(search, search.run())
+        # What is fine-tuned is compared after it: there equal widths come beside the choice, not in its place.
+        return search, chosen if self.level.attempts else self._equal_or(search, chosen)
 
     def search(self, planner: Planner, slack: float) -> Search:
         """A search with floors lowered by ``slack`` points."""
@@ -152,14 +156,13 @@ class Job:
         table = scores(self.bench.space, kept.sensitivity, "loss")
         return with_hessian(table, weight_scores(self.bench, kept.hessian))
 
-    def _zero_planner(self) -> Planner:
+    def _zero_planner(self, budget: Budget | None = None) -> Planner:
         """One that knows nothing of quality: for what can be had at all, of the limits that are modelled by now."""
         table: Table = {v: dict.fromkeys(widths, 0.0) for v, widths in self.bench.space.choices.items()}
-        return self._planner(table)
+        return self._planner(table, budget or self.budget)
 
-    def _planner(self, table: Table) -> Planner:
+    def _planner(self, table: Table, budget: Budget) -> Planner:
         memory = MemoryModel(self.bench, self.start.size, self.kept.plans)
-        budget = self.budget
         if budget.latency is not None and self.latency is None:  # not measured yet
             budget = replace(budget, latency=None, max_dice_drop=100.0)
         return Planner(self.bench.space, table, self.size, budget, memory, self.latency)
@@ -175,10 +178,13 @@ class Job:
         return better if kept and self._judge(better).mean >= self._judge(chosen).mean else chosen
 
     def _equal_or(self, search: Search, chosen: Allocation) -> Allocation:
-        """``chosen``, or equal widths that are better on the validation split, but where the file is to be small."""
+        """``chosen``, or equal widths where these alone keep the floors, or are better on the validation split.
+
+        Where the file is to be the smallest, ``chosen`` as it is.
+        """
         if self.budget.is_for_smallest:
             return chosen
         equal = equal_within(self.bench, search.planner)
         if equal is None or equal.key == chosen.key or not search.look(equal):
             return chosen
-        return equal if self._judge(equal).mean > self._judge(chosen).mean else chosen
+        return equal if not search.keeps(chosen) or self._judge(equal).mean > self._judge(chosen).mean else chosen

@@ -6,8 +6,8 @@ with as much more counted. Where it then finds nothing, its last choice is repai
 equal widths are tried, before a budget is refused. What comes back meets every limit as measured, not as modelled.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BudgetError
@@ -66,10 +66,10 @@ class Planner:
         return found
 
     def exceeded(self, allocation: Allocation) -> str | None:
-        """The first of the budget's limits, of size, memory and latency, that ``allocation`` exceeds; or None."""
+        """One of the budget's limits that ``allocation`` exceeds, the one that is quickest to tell; None: none."""
         bounds = self.budget.resources
         if "size" in bounds and self.size.predict(allocation) > bounds["size"]:
-            return "size"  # the others take longer to tell
+            return "size"
         modelled = self.latency.predict(allocation) if "latency" in bounds and self.latency is not None else 0.0
         if modelled > SURELY * bounds.get("latency", 0.0):
             return "latency"
@@ -77,40 +77,48 @@ class Planner:
         return next((name for name in takes if name in bounds and takes[name] > bounds[name]), None)
 
     def plan(self, size: int | None = None) -> Allocation | None:
-        """The allocation of least score within the budget's limits, its size within ``size`` if given; or None.
+        """The allocation of least score within the budget's limits, its size within ``size`` if given; or None."""
+        return self._within(self.budget.resources | ({"size": float(size)} if size is not None else {}))
 
-        Where that can be had, its latency has a little to spare: it will be timed again.
-        """
-        bounds = self.budget.resources | ({"size": float(size)} if size is not None else {})
-        spared = bounds | {name: TO_SPARE * bound for name, bound in bounds.items() if name == "latency"}
-        found = self._within(spared)
-        return self._within(bounds) if found is None and spared != bounds else found
+    def has_room(self) -> bool:
+        """True where the solver finds a choice inside the limits by itself, without what is tried where it does not."""
+        try:
+            return self._solved(self.budget.resources)[0] is not None
+        except BudgetError:  # its time was over
+            return False
 
     def _within(self, bounds: Mapping[str, float]) -> Allocation | None:
-        slack, factor, last, asked = self._slack, self._factor, None, dict(bounds)
         if "size" in bounds and solve(self._tied, self._limits({"size": bounds["size"]}, 0.0, 1.0)) is None:
             return None  # exact, and nothing else helps
-        for _ in range(ROUNDS):
-            found = solve(self._tied, self._limits(asked, slack, factor))
-            if found is None:
-                break
-            self.unproven += not found.proven
-            allocation = last = Allocation(found.chosen)
-            takes = self.takes(allocation)
-            over = [name for name, bound in bounds.items() if takes[name] > bound]
-            if not over:
-                return allocation
-            if "size" in over:  # the solver is exact to a millionth of a limit only
-                asked["size"] -= takes["size"] - bounds["size"]
-            if "memory" in over and self.memory is not None:
-                slack = self.memory.more_slack(slack, allocation, int(bounds["memory"]))
-            if "latency" in over and self.latency is not None:
-                factor = max(factor * 1.01, takes["latency"] / self.latency.predict(allocation))
+        found, last = self._solved(bounds)
+        if found is not None:
+            return found
         # Working memory and kernels' speed are not monotonous in the widths: something may fit where the model of the
         # solver says that nothing does.
         fitting = [a for a, excess in self._equal_widths(bounds) if excess <= 0.0]
         mended = self._repaired(last, bounds)
         return min([*fitting, *([] if mended is None else [mended])], key=self._total, default=None)
+
+    def _solved(self, bounds: Mapping[str, float]) -> tuple[Allocation | None, Allocation | None]:
+        """What the solver finds inside ``bounds``, or None, and the last that it proposed."""
+        slack, factor, last, asked = self._slack, self._factor, None, dict(bounds)
+        for _ in range(ROUNDS):
+            found = solve(self._tied, self._limits(asked, slack, factor))
+            if found is None:
+                break
+            self.unproven += not found.proven
+            last = Allocation(found.chosen)
+            takes = self.takes(last)
+            over = [name for name, bound in bounds.items() if takes[name] > bound]
+            if not over:
+                return last, last
+            if "size" in over:  # the solver is exact to a millionth of a limit only
+                asked["size"] -= takes["size"] - bounds["size"]
+            if "memory" in over and self.memory is not None:
+                slack = self.memory.more_slack(slack, last, int(bounds["memory"]))
+            if "latency" in over and self.latency is not None:
+                factor = max(factor * 1.01, takes["latency"] / self.latency.predict(last))
+        return None, last
 
     def _repaired(self, last: Allocation | None, bounds: Mapping[str, float]) -> Allocation | None:
         """The solver's ``last`` choice, or that without working memory, with tensors narrowed by exact plans; or None.
@@ -185,6 +193,20 @@ class Planner:
             f"{name} {amount(name, takes[name])} ({takes[name] / bounds[name]:.2f} of the limit)" for name in bounds
         )
         raise BudgetError(f"budget {listed}: {which}. The nearest point has {reached}; allow that, or a smaller image.")
+
+
+def with_spare(budget: Budget, planner: Callable[[Budget], Planner]) -> Budget:
+    """``budget`` with a little of its latency left to spare, since a finished file is timed again.
+
+    As it is where it has no latency, or where the solver finds nothing inside that.
+
+    Args:
+        planner: for a budget.
+    """
+    if budget.latency is None:
+        return budget
+    spared = replace(budget, latency=TO_SPARE * budget.latency)
+    return spared if planner(spared).has_room() else budget
 
 
 FLAGS = {"size": "--target-size", "memory": "--max-memory", "latency": "--max-latency"}

@@ -113,7 +113,7 @@ class Compressed(_Model):
     effort: str
     by: str
     seconds: Finite
-    proven_optimal: bool = True
+    unproven_choices: int = 0
     float_: InFloat = Field(alias="float")
     tried: tuple[Tried, ...]
     tuning: tuple[Tuned, ...] = ()
