@@ -101,6 +101,22 @@ def test_under_a_memory_activations_are_equal_or_drawn_too(bench: Workbench) -> 
     assert all(drawn[v] == 8 for v in space.choices if v[0] == WEIGHT)
 
 
+@pytest.mark.parametrize("share", [0.15, 0.4, 0.7])
+def test_a_memory_is_used_better_than_by_equal_and_random_widths(bench: Workbench, share: float) -> None:
+    space, size = bench.space, SizeModel(bench, lambda _: ModelMeta(name="some"))
+    memory = MemoryModel(bench, (256, 256))
+    least, most = (memory.predict(space.uniform(3, bits)) for bits in (2, 8))
+    score = {v: {b: len(v[1]) / 4.0**b for b in widths} for v, widths in space.choices.items()}
+    budget = Budget(size=size.predict(space.uniform(3, 8)), memory=round(least + share * (most - least)))
+    planner = Planner(space, score, size, budget, memory)
+    chosen = planner.plan()
+    assert chosen is not None and planner.exceeded(chosen) is None
+    others = [equal_within(bench, planner), *(random_within(planner, seed) for seed in range(5))]
+    assert all(planner._total(chosen) < planner._total(other) for other in others if other is not None)
+    wider = [chosen.having(v, b) for v, bs in space.choices.items() if v[0] == TENSOR for b in bs if b > chosen[v]]
+    assert all(planner.exceeded(allocation) == "memory" for allocation in wider)
+
+
 def test_no_room_at_all(bench: Workbench) -> None:
     size = SizeModel(bench, lambda _: ModelMeta(name="some"))
     memory = MemoryModel(bench, (32, 32))

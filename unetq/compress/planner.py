@@ -2,8 +2,9 @@
 
 Size is linear in the widths, so that the solver's optimum is exact. Memory and latency are linear only nearly: what
 the solver chooses is planned and timed on its packed file, and where that exceeds a limit, the solver is asked again
-with as much more counted. Where it then finds nothing, its last choice is repaired by exact plans (``repair``), and
-equal widths are tried, before a budget is refused. What comes back meets every limit as measured, not as modelled.
+with as much more counted. Where its first choice exceeds a memory, its first and its last one are also repaired by
+exact plans (``repair``), and the best of all is taken; where it finds nothing, equal widths are tried too, before a
+budget is refused. What comes back meets every limit as measured, not as modelled.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,10 +16,10 @@ from .budget import Budget
 from .latency import LatencyModel
 from .memory import MemoryModel
 from .milp import Limit, nearest, solve
-from .repair import repaired
+from .repair import repaired, widened
 from .sensitivity import Table
 from .size import SizeModel
-from .space import TENSOR, WEIGHT, Allocation, Space
+from .space import TENSOR, WEIGHT, Allocation, Space, Variable
 
 ROUNDS = 24
 KINDS = (WEIGHT, TENSOR)
@@ -90,38 +91,58 @@ class Planner:
     def _within(self, bounds: Mapping[str, float]) -> Allocation | None:
         if "size" in bounds and solve(self._tied, self._limits({"size": bounds["size"]}, 0.0, 1.0)) is None:
             return None  # exact, and nothing else helps
-        found, last = self._solved(bounds)
-        if found is not None:
+        found, proposed = self._solved(bounds)
+        if found is not None and found is proposed[0]:
             return found
-        # Working memory and kernels' speed are not monotonous in the widths: something may fit where the model of the
-        # solver says that nothing does.
-        fitting = [a for a, excess in self._equal_widths(bounds) if excess <= 0.0]
-        mended = self._repaired(last, bounds)
-        return min([*fitting, *([] if mended is None else [mended])], key=self._total, default=None)
+        # What the solver finds with more counted is not the best any more, and where it finds nothing, something may
+        # fit all the same: working memory and kernels' speed are not monotonous in the widths.
+        starts = [proposed[0], proposed[-1]] if len(proposed) > 1 else [*proposed, None][:1]
+        every = [self._repaired(start, bounds) for start in starts]
+        if found is not None:
+            every.append(self._filled(found, bounds))
+        else:
+            every += [a for a, excess in self._equal_widths(bounds) if excess <= 0.0]
+        return min((a for a in every if a is not None), key=self._total, default=None)
 
-    def _solved(self, bounds: Mapping[str, float]) -> tuple[Allocation | None, Allocation | None]:
-        """What the solver finds inside ``bounds``, or None, and the last that it proposed."""
-        slack, factor, last, asked = self._slack, self._factor, None, dict(bounds)
+    def _solved(self, bounds: Mapping[str, float]) -> tuple[Allocation | None, list[Allocation]]:
+        """What the solver finds inside ``bounds``, or None, and all that it proposed on the way, in order."""
+        slack, factor, asked, proposed = self._slack, self._factor, dict(bounds), list[Allocation]()
         for _ in range(ROUNDS):
             found = solve(self._tied, self._limits(asked, slack, factor))
             if found is None:
                 break
             self.unproven += not found.proven
-            last = Allocation(found.chosen)
-            takes = self.takes(last)
+            allocation = Allocation(found.chosen)
+            proposed.append(allocation)
+            takes = self.takes(allocation)
             over = [name for name, bound in bounds.items() if takes[name] > bound]
             if not over:
-                return last, last
+                return allocation, proposed
             if "size" in over:  # the solver is exact to a millionth of a limit only
                 asked["size"] -= takes["size"] - bounds["size"]
             if "memory" in over and self.memory is not None:
-                slack = self.memory.more_slack(slack, last, int(bounds["memory"]))
+                slack = self.memory.more_slack(slack, allocation, int(bounds["memory"]))
             if "latency" in over and self.latency is not None:
-                factor = max(factor * 1.01, takes["latency"] / self.latency.predict(last))
-        return None, last
+                factor = max(factor * 1.01, takes["latency"] / self.latency.predict(allocation))
+        return None, proposed
 
-    def _repaired(self, last: Allocation | None, bounds: Mapping[str, float]) -> Allocation | None:
-        """The solver's ``last`` choice, or that without working memory, with tensors narrowed by exact plans; or None.
+    def _filled(self, found: Allocation, bounds: Mapping[str, float]) -> Allocation:
+        """``found`` with tensors as wide as exact plans allow: the solver's form of memory is a careful one."""
+        memory = self.memory
+        if memory is None or "memory" not in bounds:
+            return found
+        wider = widened(found, self._tied, self._tensors, lambda a: memory.predict(a) / bounds["memory"] - 1.0)
+        if wider.key == found.key:
+            return found
+        takes = self.takes(wider)
+        return wider if all(takes[name] <= bound for name, bound in bounds.items()) else found
+
+    @property
+    def _tensors(self) -> list[Variable]:
+        return [variable for variable in self.space.choices if variable[0] == TENSOR]
+
+    def _repaired(self, start: Allocation | None, bounds: Mapping[str, float]) -> Allocation | None:
+        """``start``, or the choice without working memory, with tensors narrowed by exact plans; or None.
 
         Size holds already: tensors take nothing in a file. The latency is measured in the end.
         """
@@ -132,9 +153,8 @@ class Planner:
         least = solve(self._tied, self._limits(others, min(0.0, self._slack), 1.0))
         if least is None:
             return None  # what is alive at once is more already
-        last = last or Allocation(least.chosen)
-        tensors = [variable for variable in self.space.choices if variable[0] == TENSOR]
-        found = repaired(last, self._tied, tensors, lambda a: memory.predict(a) / bounds["memory"] - 1.0)
+        start = start or Allocation(least.chosen)
+        found = repaired(start, self._tied, self._tensors, lambda a: memory.predict(a) / bounds["memory"] - 1.0)
         if found is None:
             return None
         takes = self.takes(found)

@@ -39,11 +39,14 @@ def repaired(
 def widened(
     start: Allocation, score: Mapping[Variable, Mapping[int, float]], variables: list[Variable], excess: Excess
 ) -> Allocation:
-    """``start`` with each of ``variables`` as wide as still fits, those whose score gains most first."""
+    """``start`` with each of ``variables`` as wide as still fits, those whose score gains most first.
+
+    Where a wider one does not score better, it stays as it is.
+    """
     found = start
     gains = [(score[v][bits] - score[v][start[v]], v, bits) for v in variables for bits in score[v] if bits > start[v]]
-    for _, variable, bits in sorted(gains, key=lambda item: (item[0], str(item[1]))):
-        if bits > found[variable] and excess(found.having(variable, bits)) <= 0.0:
+    for gain, variable, bits in sorted(gains, key=lambda item: (item[0], str(item[1]))):
+        if gain < 0.0 and bits > found[variable] and excess(found.having(variable, bits)) <= 0.0:
             found = found.having(variable, bits)
     return found
 
