@@ -2,9 +2,9 @@
 
 Size is linear in the widths, so that the solver's optimum is exact. Memory and latency are linear only nearly: what
 the solver chooses is planned and timed on its packed file, and where that exceeds a limit, the solver is asked again
-with as much more counted. Where its first choice exceeds a memory, its first and its last one are also repaired by
-exact plans (``repair``), and the best of all is taken; where it finds nothing, equal widths are tried too, before a
-budget is refused. What comes back meets every limit as measured, not as modelled.
+with as much more counted. Where its first choice exceeds a memory, that one is also narrowed by exact plans, its last
+one widened (``repair``), and the better one taken; where it finds nothing, equal widths are tried too, before a budget
+is refused. What comes back meets every limit as measured, not as modelled.
 """
 
 from collections.abc import Callable, Mapping
@@ -96,11 +96,11 @@ class Planner:
             return found
         # What the solver finds with more counted is not the best any more, and where it finds nothing, something may
         # fit all the same: working memory and kernels' speed are not monotonous in the widths.
-        starts = [proposed[0], proposed[-1]] if len(proposed) > 1 else [*proposed, None][:1]
-        every = [self._repaired(start, bounds) for start in starts]
+        every = [self._repaired(proposed[0] if proposed else None, bounds)]
         if found is not None:
             every.append(self._filled(found, bounds))
         else:
+            every += [self._repaired(last, bounds) for last in proposed[1:][-1:]]
             every += [a for a, excess in self._equal_widths(bounds) if excess <= 0.0]
         return min((a for a in every if a is not None), key=self._total, default=None)
 
