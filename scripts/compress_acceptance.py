@@ -21,7 +21,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +288,7 @@ def main() -> None:
     parser.add_argument("--max-latency", help="of the part joint")
     parser.add_argument("--tune", default=TUNED, help="beginnings of names")
     parser.add_argument("--steps", type=int, help="of the baselines' fine-tuning; those of the file by default")
+    parser.add_argument("--tuning", type=int, help="steps of every fine-tuning, of which none is longer; the effort's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path)
     given = parser.parse_args()
@@ -295,6 +296,8 @@ def main() -> None:
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         parser.error(f"--only {unknown[0]}: choose of {', '.join(PARTS)}")
+    if given.tuning is not None:
+        EFFORTS[given.effort] = replace(EFFORTS[given.effort], tuning=given.tuning, last=0)
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "acceptance.json"
     acceptance = Acceptance(given, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -162,3 +163,18 @@ def test_uniform_takes_the_next_width_there_is(bench: Workbench) -> None:
     allocation = bench.space.uniform(3, 6)
     assert {allocation[v] for v in bench.space.choices if v[0] == WEIGHT} == {3}
     assert {allocation[v] for v in bench.space.choices if v[0] == TENSOR} == {6}
+
+
+def test_a_program_does_not_depend_on_the_one_before(bench: Workbench) -> None:
+    """Grids of several widths may have one step: nothing but the width tells them apart."""
+    space, narrow = bench.space, bench.space.nearest(1)
+    alone = {v: {b: bench.program(narrow.having(v, b)) for b in widths} for v, widths in space.choices.items()}
+    for variable, widths in space.choices.items():
+        for before, bits in pairwise(widths):
+            bench.program(narrow.having(variable, before))
+            found = bench.program(narrow.having(variable, bits))
+            assert encode(found, ModelMeta()) == encode(alone[variable][bits], ModelMeta())
+            if variable[0] == TENSOR:
+                assert bits in {t.grid.bits for t in found.tensors if t.grid is not None}
+            else:
+                assert bits in {op.weight_bits for op in found.ops if isinstance(op, Conv)}

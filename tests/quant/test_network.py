@@ -9,6 +9,7 @@ from torch import nn
 import unetq
 from unetq.errors import CheckpointError, ConfigError, DataError, UnsupportedError
 from unetq.nets import PAPER_FLOAT_LAYERS, build_network, count_parameters
+from unetq.quant import fixed_point
 
 SMALL = {"widths": [4, 6, 8, 8]}
 
@@ -180,6 +181,21 @@ def test_calibration_refuses_what_it_cannot_use() -> None:
 def test_a_network_of_unknown_input_asks_for_an_example() -> None:
     with pytest.raises(UnsupportedError, match="example_input"):
         unetq.quantize(nn.Sequential(nn.BatchNorm2d(3)))
+
+
+def test_a_grid_of_another_width_and_the_same_step_makes_another_program() -> None:
+    q = calibrated(small())
+    program = q.program((32, 32))
+    assert q.program((32, 32)) is program
+    slot = "grid/encoder/1/3"
+    q.grids[slot] = copy.deepcopy(q.grids[slot])
+    assert q.program((32, 32)) is program  # equal in all
+    before = q.grids[slot].bits
+    for grid, bits in ((q.grids[slot], 4), (q.grids[slot], before)):
+        grid.bits = bits
+        grid.low, grid.high = fixed_point._limits(bits, grid.signed)
+        found = next(t.grid for t in q.program((32, 32)).tensors if t.name == "encoder.1.3")
+        assert found is not None and found.bits == bits
 
 
 def test_programs_know_the_sizes_they_accept() -> None:

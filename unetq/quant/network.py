@@ -205,8 +205,14 @@ class QuantNet(nn.Module):
         return self._programs[size, digest]
 
     def _digest(self) -> bytes:
-        """Of all parameters and buffers as they are: version counters miss what is written through ``.data``."""
+        """Of all parameters and buffers as they are: version counters miss what is written through ``.data``.
+
+        And of the quantisers' own settings: two of other bits may have equal steps.
+        """
         content = hashlib.blake2b(digest_size=16)
+        for name, module in (*self.weight_quantizers.named_modules(), *self.grids.named_modules()):
+            own = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+            content.update(repr((name, type(module).__qualname__, sorted(own.items()))).encode())
         for value in (*self.parameters(), *self.buffers()):
             flat = value.detach().cpu().contiguous().reshape(-1)
             content.update(flat.view(torch.uint8).numpy().data)
